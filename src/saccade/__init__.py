@@ -1,0 +1,1 @@
+"""saccade finds, grounds and describes what happens in video."""

@@ -1,0 +1,1 @@
+"""Draws video whose ground truth is known exactly."""

@@ -1,0 +1,1 @@
+"""One file per metric family: predictions and references to numbers."""

@@ -1,0 +1,1 @@
+"""The library on disk: catalog, vectors, full text and fusion (vectors, text and ids, never pixels)."""
