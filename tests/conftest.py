@@ -1,0 +1,58 @@
+"""What many tests need: real test material where it is given, and optional packages.
+
+On a user's machine a missing tool, package or folder skips with the reason; in CI it is a failure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def _absent(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real clips and annotations that $SACCADE_TEST_DATA names."""
+    folder = os.environ.get("SACCADE_TEST_DATA", "")
+    if not folder:
+        _absent("SACCADE_TEST_DATA is not set: no real clips to test on")
+    if not Path(folder, "clips").is_dir():
+        pytest.fail(f"SACCADE_TEST_DATA={folder} holds no folder 'clips'", pytrace=False)
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def need():
+    """``need("rapidocr")`` imports an optional package, ``need.tool("ffprobe")`` finds a program."""
+
+    class Need:
+        def __call__(self, module: str) -> ModuleType:
+            try:
+                return importlib.import_module(module)
+            except ImportError:
+                return _absent(f"the package {module} is not installed")
+
+        def tool(self, program: str) -> str:
+            return shutil.which(program) or _absent(f"the program {program} is not installed")
+
+    return Need()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Tests leave the user's cache and library alone."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SACCADE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.delenv("SACCADE_LIBRARY", raising=False)
+    yield
+    patch.undo()
