@@ -260,6 +260,20 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """One step of a text sense (speech, text on screen) through a file: all before ``until`` seconds is settled.
+
+    texts: what ended in this step, in order of time; ``begin=until`` resumes there. gaps: what could not be read,
+    and why. dropped: what the recogniser made up where nobody speaks, and was held back.
+    """
+
+    until: float
+    texts: tuple[TimedText, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    dropped: tuple[TimedText, ...] = ()
+
+
+@dataclass(frozen=True)
 class Coverage:
     """One line of the ledger: how far one sense got in one video.
 
