@@ -1,0 +1,354 @@
+"""Where one shot ends and the next begins: hard cuts to the frame, fades and dissolves inside themselves.
+
+The detector sees each frame as 64×36 pixels and streams. Every decision is local: what is reported at time t
+depends on frames at most ``REACH_SECONDS`` away, so a pass that resumes that far ahead decides the same.
+
+- A **cut** is a step between two frames that motion does not explain (each block of the picture may come from
+  anywhere near by in the frame before), far above the steps around it, and that stays: no frame just before
+  resembles a frame just after. A photographic flash comes back; a whip pan is one of several steps alike.
+- A **fade** is a picture that sinks into one flat colour (black, white, any) and rises out of it. Out and in
+  again is one boundary, in the middle of the flat stretch; a flat stretch of more than ``HOLD_SECONDS`` is a
+  shot of its own with a boundary at each end. Flat at the very beginning or end of a film is no boundary.
+- A **dissolve** is a run of frames each a mixture of the picture before and the picture after; its boundary is
+  the frame where the mixture is half and half.
+
+Telecine, repeated frames and variable frame rate need no setting: repeated frames do not count as steps, and
+all windows are in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from saccade.errors import InputError
+
+SMALL_HEIGHT, SMALL_WIDTH = 36, 64
+REACH_SECONDS = 5.0
+"""No decision looks further than this, before or after. A stretch that is examined alone needs as much margin."""
+HOLD_SECONDS = 2.0
+"""A flat colour that stays longer than this between two pictures is a shot of its own."""
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Small:
+    """A frame as the detector sees it: uint8 (36, 64, 3) RGB, with its seconds and its own pts."""
+
+    seconds: float
+    pts: int
+    image: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.image.shape != (SMALL_HEIGHT, SMALL_WIDTH, 3) or self.image.dtype != np.uint8:
+            raise InputError(f"a small frame is uint8 (36, 64, 3), got {self.image.dtype} {self.image.shape}")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A boundary. ``kind`` cut: the new shot's first frame; fade: the flattest frame; dissolve: the half-way frame."""
+
+    pts: int
+    seconds: float
+    kind: str
+
+
+def detect(frames: Iterable[Small]) -> Iterator[Cut]:
+    """Boundaries in a dense run of frames (every frame, display order), in order, about REACH_SECONDS late.
+
+    >>> red, blue = (np.full((36, 64, 3), colour, np.uint8) for colour in ((200, 30, 30), (30, 30, 200)))
+    >>> list(detect(Small(i / 25, i, red if i < 10 else blue) for i in range(20)))
+    [Cut(pts=10, seconds=0.4, kind='cut')]
+    """
+    film = _Film()
+    decided = -np.inf
+    for frame in frames:
+        film.append(frame)
+        if frame.seconds - film.seconds[0] >= _BUFFER_SECONDS:
+            settled = frame.seconds - REACH_SECONDS
+            yield from _boundaries(film, decided, settled)
+            decided = settled
+            film.forget(before=settled - REACH_SECONDS)
+    if film.seconds:
+        yield from _boundaries(film, decided, np.inf)
+
+
+def differs(before: Small, after: Small) -> bool:
+    """Whether a boundary may lie between two frames that are some time apart (rather too often than too seldom)."""
+    a, b = _look(before.image), _look(after.image)
+    blocks = _unexplained(a, b)
+    contrast = (_contrast(a) + _contrast(b)) / 2
+    return bool(blocks.mean() >= 2.0 and blocks.mean() >= 0.15 * (contrast + 6))
+
+
+# The picture and the step between two of them.
+
+_BUFFER_SECONDS = 3 * REACH_SECONDS
+_ROWS, _COLUMNS = SMALL_HEIGHT // 2, SMALL_WIDTH // 2
+_BLOCK_ROWS, _BLOCK_COLUMNS = 3, 4
+_SHIFT_ROWS, _SHIFT_COLUMNS = 3, 4
+_LUMA_CHROMA = np.array([[0.299, 0.35, -0.085], [0.587, -0.293, -0.166], [0.114, -0.057, 0.25]], np.float32)
+
+
+def _look(image: npt.NDArray[np.uint8]) -> Array:
+    """uint8 (36, 64, 3) RGB -> float32 (18, 32, 3): luma and two halved colour differences."""
+    halved = image.reshape(_ROWS, 2, _COLUMNS, 2, 3).sum((1, 3), dtype=np.uint16).astype(np.float32)
+    return np.asarray((halved.reshape(-1, 3) @ (_LUMA_CHROMA / 4)).reshape(_ROWS, _COLUMNS, 3), np.float32)
+
+
+def _contrast(look: Array) -> float:
+    """Mean absolute deviation from the mean colour, in grey levels."""
+    return float(np.abs(look - look.mean((0, 1))).mean(dtype=np.float64)) * 3
+
+
+def _unexplained(before: Array, after: Array) -> Array:
+    """What motion leaves unexplained: mean absolute difference of each block (6, 8), at its best shift."""
+    padding = ((_SHIFT_ROWS, _SHIFT_ROWS), (_SHIFT_COLUMNS, _SHIFT_COLUMNS), (0, 0))
+    shifted = sliding_window_view(np.pad(before, padding, mode="edge"), (_ROWS, _COLUMNS), (0, 1))
+    difference = np.abs(np.moveaxis(shifted, 2, 4) - after)
+    blocks = difference.reshape(
+        -1, _ROWS // _BLOCK_ROWS, _BLOCK_ROWS, _COLUMNS // _BLOCK_COLUMNS, _BLOCK_COLUMNS * 3
+    ).sum((2, 4))
+    return np.asarray(blocks.min(0) / (_BLOCK_ROWS * _BLOCK_COLUMNS), np.float32)
+
+
+class _Film:
+    """The last seconds: each frame's look, its contrast, and the unexplained step from the frame before."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.pts: list[int] = []
+        self.looks: list[Array] = []
+        self.contrasts: list[float] = []
+        self.steps: list[float] = []
+        self.shares: list[float] = []
+
+    def append(self, frame: Small) -> None:
+        if self.seconds and frame.seconds <= self.seconds[-1]:
+            raise InputError(f"frames come in display order, got {frame.seconds} s after {self.seconds[-1]} s")
+        look = _look(frame.image)
+        contrast = _contrast(look)
+        step, share = 0.0, 0.0
+        if self.looks:
+            step = float(np.abs(look - self.looks[-1]).mean()) * 3
+            if step >= _LEAST_STEP:
+                blocks = _unexplained(self.looks[-1], look)
+                step = float(blocks.mean())
+                share = float((blocks > 2.5 + 0.1 * (contrast + self.contrasts[-1])).mean())
+        self.seconds.append(frame.seconds)
+        self.pts.append(frame.pts)
+        self.looks.append(look)
+        self.contrasts.append(contrast)
+        self.steps.append(step)
+        self.shares.append(share)
+
+    def forget(self, before: float) -> None:
+        gone = int(np.searchsorted(self.seconds, before))
+        for column in (self.seconds, self.pts, self.looks, self.contrasts, self.steps, self.shares):
+            del column[:gone]  # type: ignore[attr-defined]
+
+    def cut(self, index: int, kind: str) -> Cut:
+        return Cut(self.pts[index], self.seconds[index], kind)
+
+
+def _boundaries(film: _Film, begin: float, end: float) -> list[Cut]:
+    """The boundaries with begin <= seconds < end."""
+    cuts = _hard_cuts(film)
+    fades = _fades(film, cuts)
+    dissolves = _dissolves(film, cuts, fades)
+    found = [
+        film.cut(i, kind) for kind, those in (("cut", cuts), ("fade", fades), ("dissolve", dissolves)) for i in those
+    ]
+    return sorted((cut for cut in found if begin <= cut.seconds < end), key=lambda cut: cut.seconds)
+
+
+# Hard cuts.
+
+_LEAST_STEP = 2.0
+_REPEATED = 0.4
+_SIDE_SECONDS = 0.75
+_SIDE_STEPS = 5
+_FLASH_SECONDS = 0.2
+
+
+def _hard_cuts(film: _Film) -> list[int]:
+    candidates = [i for i in range(1, len(film.steps)) if _stands_out(film, i)]
+    cuts = [i for i in candidates if not _comes_back(film, i)]
+    return [i for i in cuts if _sharpest(film, i, cuts)]
+
+
+def _stands_out(film: _Film, i: int) -> bool:
+    """Whether the step into frame i is large for its picture and for its neighbourhood."""
+    step = film.steps[i]
+    contrast = (film.contrasts[i - 1] + film.contrasts[i]) / 2
+    if step < _LEAST_STEP or step < 0.3 * (contrast + 6) or film.shares[i] < 0.4:
+        return False
+    return step >= 2.2 * max(_usual_step(film, i, -1), _usual_step(film, i, 1)) + 2.0
+
+
+def _usual_step(film: _Film, i: int, direction: int) -> float:
+    """The median of the nearest steps on one side, repeated frames left out; missing ones count as no step."""
+    near: list[float] = []
+    j = i + direction
+    while 1 <= j < len(film.steps) and len(near) < _SIDE_STEPS:
+        if abs(film.seconds[j] - film.seconds[i]) > _SIDE_SECONDS:
+            break
+        if film.steps[j] > _REPEATED:
+            near.append(film.steps[j])
+        j += direction
+    near += [0.0] * (3 - len(near))
+    return float(np.median(near))
+
+
+def _comes_back(film: _Film, i: int) -> bool:
+    """Whether a frame soon after the step is a frame from just before it again, only its light had changed."""
+    before = [j for j in range(max(0, i - 4), i) if film.seconds[i] - film.seconds[j] <= _FLASH_SECONDS]
+    after = [j for j in range(i, min(len(film.looks), i + 5)) if film.seconds[j] - film.seconds[i] <= _FLASH_SECONDS]
+    limit = 0.4 * film.steps[i]
+    for j in before:
+        for k in after:
+            if (j, k) != (i - 1, i) and float(_unexplained(film.looks[j], film.looks[k]).mean()) < limit:
+                return film.shares[i] < 0.7 or _only_light(film.looks[i - 1], film.looks[i])
+    return False
+
+
+def _only_light(a: Array, b: Array) -> bool:
+    """Whether one of two pictures is the other one lit up (or washed out) everywhere."""
+    change = b[..., 0] - a[..., 0]
+    if max((change > -3).mean(), (change < 3).mean()) < 0.95:
+        return False
+    brighter = a if a[..., 0].mean() > b[..., 0].mean() else b
+    washed_out = (
+        brighter[..., 0].mean() > 200 or _contrast(brighter) < _FLAT or _contrast(a) < _FLAT or _contrast(b) < _FLAT
+    )
+    return bool(washed_out or _correlation(a[..., 0], b[..., 0]) > 0.5)
+
+
+def _correlation(a: Array, b: Array) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-6))
+
+
+def _sharpest(film: _Film, i: int, cuts: Sequence[int]) -> bool:
+    """Of two steps in a row (a frame that mixes both shots between them) the larger one is the cut."""
+    rivals = [j for j in (i - 1, i + 1) if j in cuts]
+    return all((film.steps[i], -i) > (film.steps[j], -j) for j in rivals)
+
+
+# Fades.
+
+_FLAT = 2.0
+_PICTURE = 6.0
+
+
+def _fades(film: _Film, cuts: Sequence[int]) -> list[int]:
+    contrasts = np.array(film.contrasts)
+    flat = contrasts < _FLAT
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(np.int8)))
+    found: list[int] = []
+    for first, last in zip(edges[::2], edges[1::2] - 1, strict=True):
+        entered = first > 0 and _is_fade(film, int(first), -1, cuts)
+        left = last < len(flat) - 1 and _is_fade(film, int(last), 1, cuts)
+        cut_in = any(first - 2 <= c <= first + 1 for c in cuts)
+        cut_out = any(last - 1 <= c <= last + 2 for c in cuts)
+        if film.seconds[last] - film.seconds[first] > HOLD_SECONDS:
+            found += [int(first)] * entered + [int(last)] * left
+        elif entered and left:
+            found.append(int(first + last) // 2)
+        elif (entered and not cut_out and last < len(flat) - 1) or (left and not cut_in and first > 0):
+            found.append(int(first) if entered else int(last))
+    return found
+
+
+def _is_fade(film: _Film, edge: int, direction: int, cuts: Sequence[int]) -> bool:
+    """Whether the picture sinks into (-1) or rises out of (1) the flat stretch over several frames."""
+    if any(abs(c - edge - (direction > 0)) <= 1 for c in cuts):
+        return False
+    j, peak = edge + direction, 0.0
+    while 0 <= j < len(film.seconds) and abs(film.seconds[j] - film.seconds[edge]) <= HOLD_SECONDS and j not in cuts:
+        peak = max(peak, film.contrasts[j])
+        j += direction
+    return peak >= _PICTURE
+
+
+# Dissolves.
+
+_HALF_LENGTHS = (0.15, 0.3, 0.6, 1.2)
+_CENTRE_SECONDS = 0.08
+_APART_SECONDS = 1.2
+
+
+def _dissolves(film: _Film, cuts: Sequence[int], fades: Sequence[int]) -> list[int]:
+    seconds = np.array(film.seconds)
+    barriers = np.zeros(len(seconds), bool)
+    barriers[list(cuts)] = True
+    barriers |= np.array(film.contrasts) < _FLAT
+    blocked = np.cumsum(barriers)
+    centres = np.flatnonzero(np.diff(np.floor(seconds / _CENTRE_SECONDS))) + 1
+    found: list[tuple[int, float]] = []
+    for half in _HALF_LENGTHS:
+        firsts = np.searchsorted(seconds, seconds[centres] - half, "right") - 1
+        lasts = np.searchsorted(seconds, seconds[centres] + half, "left")
+        for first, centre, last in zip(firsts, centres, lasts, strict=True):
+            if first >= 0 and last < len(seconds) and centre - first >= 2 <= last - centre:
+                if blocked[last] == blocked[first] and (mixture := _mixture(film, int(first), int(centre), int(last))):
+                    found.append(mixture)
+    return sorted({i for i, score in found if not any(_beats(film, other, (i, score)) for other in found)})
+
+
+def _beats(film: _Film, other: tuple[int, float], one: tuple[int, float]) -> bool:
+    near = abs(film.seconds[other[0]] - film.seconds[one[0]]) <= _APART_SECONDS
+    return near and (other[1], -other[0]) > (one[1], -one[0])
+
+
+def _mixture(film: _Film, first: int, centre: int, last: int) -> tuple[int, float] | None:
+    """The half-way frame and a score, if the frames between two are mixtures of the two in a growing share."""
+    a, b = film.looks[first], film.looks[last]
+    way = b - a
+    length = float((way * way).sum())
+    if float(np.abs(way).mean()) * 3 < 2 * _LEAST_STEP:
+        return None
+    share, rest = _share(film.looks[centre] - a, way, length)
+    if not 0.3 <= share <= 0.7 or rest > _REST:
+        return None
+    inner = np.unique(np.linspace(first, last, 13).round().astype(int))
+    path = [_share(film.looks[i] - a, way, length) for i in inner]
+    shares = np.array([share for share, _ in path])
+    if np.diff(shares).min() < -0.1 or np.diff(shares).max() > 0.5 or np.median([rest for _, rest in path]) > _REST:
+        return None
+    apart = _apart(a, b)
+    contrast = (film.contrasts[first] + film.contrasts[last]) / 2
+    if apart < 0.3 * (contrast + 6):
+        return None
+    if min(_apart(a, film.looks[centre]), _apart(film.looks[centre], b)) < 0.25 * apart:
+        return None
+    between = range(first, last + 1)
+    half = min(between, key=lambda i: abs(_share(film.looks[i] - a, way, length)[0] - 0.5))
+    return half, apart * (1 - rest)
+
+
+_REST = 0.35
+
+
+def _share(moved: Array, way: Array, length: float) -> tuple[float, float]:
+    """How far along the way from one picture to another this one is, and how far beside it, both in ways."""
+    share = float((moved * way).sum()) / length
+    beside = moved - np.float32(share) * way
+    return share, float(np.sqrt((beside * beside).sum() / length))
+
+
+def _apart(a: Array, b: Array) -> float:
+    """How unlike two pictures are once motion and light are accounted for."""
+    return min(float(_unexplained(a, b).mean()), float(_unexplained(_relit(a, b), b).mean()))
+
+
+def _relit(a: Array, like: Array) -> Array:
+    """The first picture with the brightness and contrast of the second."""
+    deviation = a - a.mean((0, 1))
+    gain = np.abs(like - like.mean((0, 1))).mean() / (np.abs(deviation).mean() + 1e-3)
+    return np.asarray(deviation * gain + like.mean((0, 1)), np.float32)
