@@ -34,6 +34,7 @@ HOLD_SECONDS = 2.0
 """A flat colour that stays longer than this between two pictures is a shot of its own."""
 
 Array = npt.NDArray[np.float32]
+Index = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +83,8 @@ def differs(before: Small, after: Small) -> bool:
     """Whether a boundary may lie between two frames that are some time apart (rather too often than too seldom)."""
     a, b = _look(before.image), _look(after.image)
     blocks = _unexplained(a, b)
-    contrast = (_contrast(a) + _contrast(b)) / 2
-    return bool(blocks.mean() >= 2.0 and blocks.mean() >= 0.15 * (contrast + 6))
+    contrast = (_contrast(a) + _contrast(b)) / 2 + 6
+    return bool(blocks.mean() >= max(_LEAST_STEP, _CONTRASTS / 2 * contrast))
 
 
 # The picture and the step between two of them.
@@ -108,49 +109,61 @@ def _contrast(look: Array) -> float:
 
 def _unexplained(before: Array, after: Array) -> Array:
     """What motion leaves unexplained: mean absolute difference of each block (6, 8), at its best shift."""
-    padding = ((_SHIFT_ROWS, _SHIFT_ROWS), (_SHIFT_COLUMNS, _SHIFT_COLUMNS), (0, 0))
-    shifted = sliding_window_view(np.pad(before, padding, mode="edge"), (_ROWS, _COLUMNS), (0, 1))
-    difference = np.abs(np.moveaxis(shifted, 2, 4) - after)
-    blocks = difference.reshape(
-        -1, _ROWS // _BLOCK_ROWS, _BLOCK_ROWS, _COLUMNS // _BLOCK_COLUMNS, _BLOCK_COLUMNS * 3
-    ).sum((2, 4))
-    return np.asarray(blocks.min(0) / (_BLOCK_ROWS * _BLOCK_COLUMNS), np.float32)
+    rows, columns = _ROWS + 2 * _SHIFT_ROWS, _COLUMNS + 2 * _SHIFT_COLUMNS
+    padded = before[np.ix_(_clamped(_ROWS, rows), _clamped(_COLUMNS, columns))].reshape(rows, columns * 3)
+    shifted = sliding_window_view(padded, (_ROWS, _COLUMNS * 3))[:, ::3]
+    difference = np.abs(shifted - after.reshape(_ROWS, _COLUMNS * 3))
+    block_rows = difference[:, :, 0::3] + difference[:, :, 1::3] + difference[:, :, 2::3]
+    return np.asarray((block_rows @ _BLOCK_SUM).min((0, 1)), np.float32)
+
+
+def _clamped(size: int, padded: int) -> npt.NDArray[np.intp]:
+    return np.clip(np.arange(padded) - (padded - size) // 2, 0, size - 1)
+
+
+_BLOCK_SUM = np.repeat(np.eye(_COLUMNS // _BLOCK_COLUMNS, dtype=np.float32), _BLOCK_COLUMNS * 3, 0) / (
+    _BLOCK_ROWS * _BLOCK_COLUMNS
+)
 
 
 class _Film:
-    """The last seconds: each frame's look, its contrast, and the unexplained step from the frame before."""
+    """The last seconds: each frame's look, its contrast, and the step from the frame before."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.pts: list[int] = []
         self.looks: list[Array] = []
         self.contrasts: list[float] = []
-        self.steps: list[float] = []
-        self.shares: list[float] = []
+        self.changes: list[float] = []
+        self._steps: dict[int, Array] = {}
 
     def append(self, frame: Small) -> None:
         if self.seconds and frame.seconds <= self.seconds[-1]:
             raise InputError(f"frames come in display order, got {frame.seconds} s after {self.seconds[-1]} s")
         look = _look(frame.image)
-        contrast = _contrast(look)
-        step, share = 0.0, 0.0
-        if self.looks:
-            step = float(np.abs(look - self.looks[-1]).mean()) * 3
-            if step >= _LEAST_STEP:
-                blocks = _unexplained(self.looks[-1], look)
-                step = float(blocks.mean())
-                share = float((blocks > 2.5 + 0.1 * (contrast + self.contrasts[-1])).mean())
+        self.changes.append(float(np.abs(look - self.looks[-1]).mean()) * 3 if self.looks else 0.0)
         self.seconds.append(frame.seconds)
         self.pts.append(frame.pts)
         self.looks.append(look)
-        self.contrasts.append(contrast)
-        self.steps.append(step)
-        self.shares.append(share)
+        self.contrasts.append(_contrast(look))
 
     def forget(self, before: float) -> None:
         gone = int(np.searchsorted(self.seconds, before))
-        for column in (self.seconds, self.pts, self.looks, self.contrasts, self.steps, self.shares):
-            del column[:gone]  # type: ignore[attr-defined]
+        del self.seconds[:gone], self.pts[:gone], self.looks[:gone], self.contrasts[:gone], self.changes[:gone]
+        self._steps.clear()
+
+    def step(self, i: int) -> float:
+        """The step into frame i that motion leaves unexplained, in grey levels; at most ``changes[i]``."""
+        return float(self.step_blocks(i).mean()) if self.changes[i] >= _LEAST_STEP else self.changes[i]
+
+    def step_blocks(self, i: int) -> Array:
+        if i not in self._steps:
+            self._steps[i] = _unexplained(self.looks[i - 1], self.looks[i])
+        return self._steps[i]
+
+    def contrast(self, i: int, j: int) -> float:
+        """The mean contrast of two frames, with a floor that keeps noise in the dark from counting."""
+        return (self.contrasts[i] + self.contrasts[j]) / 2 + 6
 
     def cut(self, index: int, kind: str) -> Cut:
         return Cut(self.pts[index], self.seconds[index], kind)
@@ -170,6 +183,8 @@ def _boundaries(film: _Film, begin: float, end: float) -> list[Cut]:
 # Hard cuts.
 
 _LEAST_STEP = 2.0
+_LEAST_SHARE = 0.4
+_CONTRASTS = 0.3
 _REPEATED = 0.4
 _SIDE_SECONDS = 0.75
 _SIDE_STEPS = 5
@@ -177,29 +192,32 @@ _FLASH_SECONDS = 0.2
 
 
 def _hard_cuts(film: _Film) -> list[int]:
-    candidates = [i for i in range(1, len(film.steps)) if _stands_out(film, i)]
+    candidates = [i for i in range(1, len(film.seconds)) if _stands_out(film, i)]
     cuts = [i for i in candidates if not _comes_back(film, i)]
     return [i for i in cuts if _sharpest(film, i, cuts)]
 
 
 def _stands_out(film: _Film, i: int) -> bool:
     """Whether the step into frame i is large for its picture and for its neighbourhood."""
-    step = film.steps[i]
-    contrast = (film.contrasts[i - 1] + film.contrasts[i]) / 2
-    if step < _LEAST_STEP or step < 0.3 * (contrast + 6) or film.shares[i] < 0.4:
+    least = max(_LEAST_STEP, _CONTRASTS * film.contrast(i - 1, i))
+    if film.changes[i] < least or film.step(i) < least or _changed_share(film, i) < _LEAST_SHARE:
         return False
-    return step >= 2.2 * max(_usual_step(film, i, -1), _usual_step(film, i, 1)) + 2.0
+    return film.step(i) >= 2.2 * max(_usual_step(film, i, -1), _usual_step(film, i, 1)) + 2.0
+
+
+def _changed_share(film: _Film, i: int) -> float:
+    return float((film.step_blocks(i) > 1.3 + 0.2 * film.contrast(i - 1, i)).mean())
 
 
 def _usual_step(film: _Film, i: int, direction: int) -> float:
     """The median of the nearest steps on one side, repeated frames left out; missing ones count as no step."""
     near: list[float] = []
     j = i + direction
-    while 1 <= j < len(film.steps) and len(near) < _SIDE_STEPS:
+    while 1 <= j < len(film.seconds) and len(near) < _SIDE_STEPS:
         if abs(film.seconds[j] - film.seconds[i]) > _SIDE_SECONDS:
             break
-        if film.steps[j] > _REPEATED:
-            near.append(film.steps[j])
+        if film.changes[j] > _REPEATED:
+            near.append(film.step(j))
         j += direction
     near += [0.0] * (3 - len(near))
     return float(np.median(near))
@@ -209,11 +227,11 @@ def _comes_back(film: _Film, i: int) -> bool:
     """Whether a frame soon after the step is a frame from just before it again, only its light had changed."""
     before = [j for j in range(max(0, i - 4), i) if film.seconds[i] - film.seconds[j] <= _FLASH_SECONDS]
     after = [j for j in range(i, min(len(film.looks), i + 5)) if film.seconds[j] - film.seconds[i] <= _FLASH_SECONDS]
-    limit = 0.4 * film.steps[i]
+    limit = 0.4 * film.step(i)
     for j in before:
         for k in after:
             if (j, k) != (i - 1, i) and float(_unexplained(film.looks[j], film.looks[k]).mean()) < limit:
-                return film.shares[i] < 0.7 or _only_light(film.looks[i - 1], film.looks[i])
+                return _changed_share(film, i) < 0.7 or _only_light(film.looks[i - 1], film.looks[i])
     return False
 
 
@@ -237,7 +255,7 @@ def _correlation(a: Array, b: Array) -> float:
 def _sharpest(film: _Film, i: int, cuts: Sequence[int]) -> bool:
     """Of two steps in a row (a frame that mixes both shots between them) the larger one is the cut."""
     rivals = [j for j in (i - 1, i + 1) if j in cuts]
-    return all((film.steps[i], -i) > (film.steps[j], -j) for j in rivals)
+    return all((film.step(i), -i) > (film.step(j), -j) for j in rivals)
 
 
 # Fades.
@@ -281,24 +299,38 @@ def _is_fade(film: _Film, edge: int, direction: int, cuts: Sequence[int]) -> boo
 _HALF_LENGTHS = (0.15, 0.3, 0.6, 1.2)
 _CENTRE_SECONDS = 0.08
 _APART_SECONDS = 1.2
+_BESIDE = 0.35
 
 
 def _dissolves(film: _Film, cuts: Sequence[int], fades: Sequence[int]) -> list[int]:
+    if len(film.seconds) < 5:
+        return []
     seconds = np.array(film.seconds)
     barriers = np.zeros(len(seconds), bool)
-    barriers[list(cuts)] = True
-    barriers |= np.array(film.contrasts) < _FLAT
-    blocked = np.cumsum(barriers)
+    barriers[[*cuts, *fades]] = True
+    blocked = np.cumsum(barriers | (np.array(film.contrasts) < _FLAT))
+    looks = np.stack(film.looks).reshape(len(seconds), -1)
     centres = np.flatnonzero(np.diff(np.floor(seconds / _CENTRE_SECONDS))) + 1
     found: list[tuple[int, float]] = []
     for half in _HALF_LENGTHS:
         firsts = np.searchsorted(seconds, seconds[centres] - half, "right") - 1
         lasts = np.searchsorted(seconds, seconds[centres] + half, "left")
-        for first, centre, last in zip(firsts, centres, lasts, strict=True):
-            if first >= 0 and last < len(seconds) and centre - first >= 2 <= last - centre:
-                if blocked[last] == blocked[first] and (mixture := _mixture(film, int(first), int(centre), int(last))):
-                    found.append(mixture)
+        fits = (firsts >= 0) & (lasts < len(seconds)) & (centres - firsts >= 2) & (lasts - centres >= 2)
+        spans = np.stack([firsts, centres, lasts], 1)[fits]
+        spans = spans[blocked[spans[:, 0]] == blocked[spans[:, 2]]]
+        spans = spans[_half_way(looks, *spans.T)]
+        found += [mixture for span in spans.tolist() if (mixture := _mixture(film, *span))]
     return sorted({i for i, score in found if not any(_beats(film, other, (i, score)) for other in found)})
+
+
+def _half_way(looks: Array, firsts: Index, centres: Index, lasts: Index) -> npt.NDArray[np.bool_]:
+    """Which of many spans may be a dissolve: its ends differ, its centre lies about half-way between them."""
+    way, moved = looks[lasts] - looks[firsts], looks[centres] - looks[firsts]
+    length = (way * way).sum(1) + 1e-3
+    share = (way * moved).sum(1) / length
+    beside = (moved * moved).sum(1) / length - share**2
+    different = np.abs(way).mean(1) * 3 >= 2 * _LEAST_STEP
+    return np.asarray(different & (share >= 0.3) & (share <= 0.7) & (beside <= _BESIDE**2))
 
 
 def _beats(film: _Film, other: tuple[int, float], one: tuple[int, float]) -> bool:
@@ -309,37 +341,25 @@ def _beats(film: _Film, other: tuple[int, float], one: tuple[int, float]) -> boo
 def _mixture(film: _Film, first: int, centre: int, last: int) -> tuple[int, float] | None:
     """The half-way frame and a score, if the frames between two are mixtures of the two in a growing share."""
     a, b = film.looks[first], film.looks[last]
-    way = b - a
-    length = float((way * way).sum())
-    if float(np.abs(way).mean()) * 3 < 2 * _LEAST_STEP:
-        return None
-    share, rest = _share(film.looks[centre] - a, way, length)
-    if not 0.3 <= share <= 0.7 or rest > _REST:
-        return None
-    inner = np.unique(np.linspace(first, last, 13).round().astype(int))
-    path = [_share(film.looks[i] - a, way, length) for i in inner]
-    shares = np.array([share for share, _ in path])
-    if np.diff(shares).min() < -0.1 or np.diff(shares).max() > 0.5 or np.median([rest for _, rest in path]) > _REST:
+    path = [_share(film.looks[i], a, b) for i in range(first, last + 1)]
+    shares, besides = np.array(path).T
+    rises = np.diff(shares[np.unique(np.linspace(0, last - first, 13).round().astype(int))])
+    if rises.min() < -0.1 or np.diff(shares).max() > 0.5 or np.median(besides) > _BESIDE:
         return None
     apart = _apart(a, b)
-    contrast = (film.contrasts[first] + film.contrasts[last]) / 2
-    if apart < 0.3 * (contrast + 6):
+    if apart < _CONTRASTS * film.contrast(first, last):
         return None
     if min(_apart(a, film.looks[centre]), _apart(film.looks[centre], b)) < 0.25 * apart:
         return None
-    between = range(first, last + 1)
-    half = min(between, key=lambda i: abs(_share(film.looks[i] - a, way, length)[0] - 0.5))
-    return half, apart * (1 - rest)
+    return first + int(np.abs(shares - 0.5).argmin()), apart * (1 - float(besides[centre - first]))
 
 
-_REST = 0.35
-
-
-def _share(moved: Array, way: Array, length: float) -> tuple[float, float]:
-    """How far along the way from one picture to another this one is, and how far beside it, both in ways."""
+def _share(look: Array, a: Array, b: Array) -> tuple[float, float]:
+    """How far along the way from a to b a picture is, and how far beside that way, both in lengths of the way."""
+    way, moved = b - a, look - a
+    length = float((way * way).sum()) + 1e-3
     share = float((moved * way).sum()) / length
-    beside = moved - np.float32(share) * way
-    return share, float(np.sqrt((beside * beside).sum() / length))
+    return share, float(np.sqrt(max(0.0, float((moved * moved).sum()) / length - share**2)))
 
 
 def _apart(a: Array, b: Array) -> float:
