@@ -10,8 +10,9 @@ SaccadeError
 │   ├── HubUnreachable      the model hub does not answer
 │   └── WeightsAltered      a file's sha256 is not the one that was expected
 ├── MissingExtra            an optional package is not installed
-└── LibraryError            the library folder is absent, locked, damaged, or of another format
-    └── NotInLibrary        no such video in the library
+└── LibraryError            the library folder is absent, locked, damaged, full, or of another format
+    ├── NotInLibrary        no such video in the library
+    └── ClaimLost           another process took over the work on this video
 """
 
 from __future__ import annotations
@@ -79,3 +80,7 @@ class LibraryError(SaccadeError):
 
 class NotInLibrary(LibraryError):
     """The library holds no such video."""
+
+
+class ClaimLost(LibraryError):
+    """The lease on a video ran out and another process works on it; what was committed before is kept."""
