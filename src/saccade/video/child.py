@@ -66,11 +66,17 @@ def _serve(link: _Link, job: str, arguments: dict[str, Any], memory_limit: int) 
         return _describe(error)
     except FileNotFoundError as error:
         return _describe(SourceGone(path, f"the file is not there ({error.strerror})"))
-    except OSError as error:  # FFmpeg's errors are OSErrors too
-        return _describe(UnreadableMedia(path, error.strerror or str(error)))
+    except (OSError, _decoder_error()) as error:
+        return _describe(UnreadableMedia(path, getattr(error, "strerror", None) or str(error)))
     except Exception as error:
         trace = traceback.format_exc()
         return {**_describe(DecoderCrashed(path, f"{type(error).__name__}: {error}")), "trace": trace}
+
+
+def _decoder_error() -> type[Exception]:
+    from av import FFmpegError  # not all of FFmpeg's errors are OSErrors: InvalidDataError is a ValueError
+
+    return FFmpegError
 
 
 def _find_job(job: str) -> Callable[..., Any]:

@@ -204,9 +204,9 @@ class _Whisper:
             texts: list[TimedText] = []
             dropped: list[TimedText] = []
             for segment in _without_loops(self._segments(sound, language)):
-                for words in _sentences(segment.words, pieces):
+                for line, words in _sentences(segment.words, pieces):
                     span = Span(words[0].span.start, words[-1].span.end)
-                    text = TimedText(span, _joined(words), "said", self.name, language, words)
+                    text = TimedText(span, line, "said", self.name, language, words)
                     (dropped if segment.made_up else texts).append(text)
             yield Stretch(until, tuple(texts), dropped=tuple(dropped))
 
@@ -269,8 +269,8 @@ def _plain(text: str) -> str:
     return "".join(character for character in text.casefold() if character.isalnum())
 
 
-def _sentences(given: Sequence[Any], pieces: Sequence[_Piece]) -> list[tuple[Word, ...]]:
-    """A segment's words on the container's clock, parted where a pause that Whisper did not hear lies between them.
+def _sentences(given: Sequence[Any], pieces: Sequence[_Piece]) -> list[tuple[str, tuple[Word, ...]]]:
+    """A segment's text and words on the container's clock, parted at pauses that Whisper did not hear.
 
     A single word on the far side of such a pause is drawn to the others: it stands there by a slip of the alignment.
     """
@@ -286,7 +286,10 @@ def _sentences(given: Sequence[Any], pieces: Sequence[_Piece]) -> list[tuple[Wor
     if len(groups) > 1 and len(groups[-1]) == 1:
         _, piece, before = groups[-2][-1]
         groups[-2:] = [[*groups[-2], (groups[-1][0][0], piece, before)]]
-    return [tuple(_placed_word(*placed) for placed in group) for group in groups]
+    return [
+        ("".join(word.word for word, *_ in group).strip(), tuple(_placed_word(*placed) for placed in group))
+        for group in groups
+    ]
 
 
 def _piece_of(seconds: float, pieces: Sequence[_Piece]) -> tuple[_Piece, float]:
@@ -303,11 +306,7 @@ def _placed_word(word: Any, piece: _Piece, before: float) -> Word:
     start, end = (
         round(min(max(piece.start + seconds - before, piece.start), piece.end), 3) for seconds in (word.start, word.end)
     )
-    return Word(word.word, Span(start, end), min(1.0, float(word.probability)))
-
-
-def _joined(words: Sequence[Word]) -> str:
-    return "".join(word.text for word in words).strip()
+    return Word(word.word.strip(), Span(start, end), min(1.0, float(word.probability)))
 
 
 def _load(folder: Path, threads: int) -> Any:
