@@ -173,27 +173,26 @@ def _boundaries(film: _Film, begin: float, end: float) -> list[Cut]:
     """The boundaries with begin <= seconds < end."""
     cuts = _hard_cuts(film)
     fades = _fades(film, cuts)
-    dissolves = _dissolves(film, cuts, fades)
-    found = [
-        film.cut(i, kind) for kind, those in (("cut", cuts), ("fade", fades), ("dissolve", dissolves)) for i in those
-    ]
+    marks = [(i, "cut") for i in cuts] + [(i, "fade") for i in fades] + _mixtures(film, cuts, fades)
+    found = [film.cut(i, kind) for i, kind in marks]
     return sorted((cut for cut in found if begin <= cut.seconds < end), key=lambda cut: cut.seconds)
 
 
 # Hard cuts.
 
 _LEAST_STEP = 2.0
-_LEAST_SHARE = 0.4
+_LEAST_SHARE = 0.5
 _CONTRASTS = 0.3
 _REPEATED = 0.4
 _SIDE_SECONDS = 0.75
 _SIDE_STEPS = 5
 _FLASH_SECONDS = 0.2
+_RUN = 0.33
 
 
 def _hard_cuts(film: _Film) -> list[int]:
     candidates = [i for i in range(1, len(film.seconds)) if _stands_out(film, i)]
-    cuts = [i for i in candidates if not _comes_back(film, i)]
+    cuts = [i for i in candidates if not _comes_back(film, i) and not _in_a_run(film, i)]
     return [i for i in cuts if _sharpest(film, i, cuts)]
 
 
@@ -202,11 +201,13 @@ def _stands_out(film: _Film, i: int) -> bool:
     least = max(_LEAST_STEP, _CONTRASTS * film.contrast(i - 1, i))
     if film.changes[i] < least or film.step(i) < least or _changed_share(film, i) < _LEAST_SHARE:
         return False
+    if film.step(i) < 0.4 * max((film.step(j) for j in (i - 1, i + 1) if 0 < j < len(film.seconds)), default=0.0):
+        return False
     return film.step(i) >= 2.2 * max(_usual_step(film, i, -1), _usual_step(film, i, 1)) + 2.0
 
 
 def _changed_share(film: _Film, i: int) -> float:
-    return float((film.step_blocks(i) > 1.3 + 0.2 * film.contrast(i - 1, i)).mean())
+    return float((film.step_blocks(i) > 0.7 + 0.1 * film.contrast(i - 1, i)).mean())
 
 
 def _usual_step(film: _Film, i: int, direction: int) -> float:
@@ -252,6 +253,12 @@ def _correlation(a: Array, b: Array) -> float:
     return float((a * b).sum() / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-6))
 
 
+def _in_a_run(film: _Film, i: int) -> bool:
+    """Whether the step is one of three or more in a row of one order: a whip pan, an explosion, flicker."""
+    alike = [0 < j < len(film.seconds) and film.step(j) >= _RUN * film.step(i) for j in range(i - 2, i + 3)]
+    return any(all(alike[k : k + 3]) for k in range(3))
+
+
 def _sharpest(film: _Film, i: int, cuts: Sequence[int]) -> bool:
     """Of two steps in a row (a frame that mixes both shots between them) the larger one is the cut."""
     rivals = [j for j in (i - 1, i + 1) if j in cuts]
@@ -285,13 +292,15 @@ def _fades(film: _Film, cuts: Sequence[int]) -> list[int]:
 
 def _is_fade(film: _Film, edge: int, direction: int, cuts: Sequence[int]) -> bool:
     """Whether the picture sinks into (-1) or rises out of (1) the flat stretch over several frames."""
-    if any(abs(c - edge - (direction > 0)) <= 1 for c in cuts):
-        return False
-    j, peak = edge + direction, 0.0
-    while 0 <= j < len(film.seconds) and abs(film.seconds[j] - film.seconds[edge]) <= HOLD_SECONDS and j not in cuts:
-        peak = max(peak, film.contrasts[j])
+    contrasts = []
+    j = edge + direction
+    while 0 <= j < len(film.seconds) and abs(film.seconds[j] - film.seconds[edge]) <= HOLD_SECONDS:
+        if (j if direction > 0 else j + 1) in cuts:
+            break
+        contrasts.append(film.contrasts[j])
         j += direction
-    return peak >= _PICTURE
+    peak = max(contrasts, default=0.0)
+    return peak >= _PICTURE and contrasts[0] < 0.7 * peak
 
 
 # Dissolves.
@@ -300,9 +309,13 @@ _HALF_LENGTHS = (0.15, 0.3, 0.6, 1.2)
 _CENTRE_SECONDS = 0.08
 _APART_SECONDS = 1.2
 _BESIDE = 0.35
+_NEARLY_FLAT = 0.2
+_DIP = 0.94
+"""Mixing two pictures takes contrast away; changing the light, or fading, moves it evenly."""
 
 
-def _dissolves(film: _Film, cuts: Sequence[int], fades: Sequence[int]) -> list[int]:
+def _mixtures(film: _Film, cuts: Sequence[int], fades: Sequence[int]) -> list[tuple[int, str]]:
+    """Dissolves, and fades from or to a picture that is nearly flat but for a caption."""
     if len(film.seconds) < 5:
         return []
     seconds = np.array(film.seconds)
@@ -311,7 +324,7 @@ def _dissolves(film: _Film, cuts: Sequence[int], fades: Sequence[int]) -> list[i
     blocked = np.cumsum(barriers | (np.array(film.contrasts) < _FLAT))
     looks = np.stack(film.looks).reshape(len(seconds), -1)
     centres = np.flatnonzero(np.diff(np.floor(seconds / _CENTRE_SECONDS))) + 1
-    found: list[tuple[int, float]] = []
+    found: list[_Mixture] = []
     for half in _HALF_LENGTHS:
         firsts = np.searchsorted(seconds, seconds[centres] - half, "right") - 1
         lasts = np.searchsorted(seconds, seconds[centres] + half, "left")
@@ -320,7 +333,31 @@ def _dissolves(film: _Film, cuts: Sequence[int], fades: Sequence[int]) -> list[i
         spans = spans[blocked[spans[:, 0]] == blocked[spans[:, 2]]]
         spans = spans[_half_way(looks, *spans.T)]
         found += [mixture for span in spans.tolist() if (mixture := _mixture(film, *span))]
-    return sorted({i for i, score in found if not any(_beats(film, other, (i, score)) for other in found)})
+    found = [one for one in found if not _belongs_to_a_fade(film, one, fades)]
+    return sorted({(one.index, one.kind) for one in found if not any(_beats(film, other, one) for other in found)})
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """A possible dissolve: its half-way frame, how much speaks for it, and the lower over the higher contrast."""
+
+    index: int
+    score: float
+    balance: float
+
+    @property
+    def kind(self) -> str:
+        return "fade" if self.balance < _NEARLY_FLAT else "dissolve"
+
+
+def _belongs_to_a_fade(film: _Film, one: _Mixture, fades: Sequence[int]) -> bool:
+    near = HOLD_SECONDS if one.balance < 0.6 else _HALF_LENGTHS[0]
+    return any(abs(film.seconds[i] - film.seconds[one.index]) <= near for i in fades)
+
+
+def _beats(film: _Film, other: _Mixture, one: _Mixture) -> bool:
+    near = abs(film.seconds[other.index] - film.seconds[one.index]) <= _APART_SECONDS
+    return near and (other.score, -other.index) > (one.score, -one.index)
 
 
 def _half_way(looks: Array, firsts: Index, centres: Index, lasts: Index) -> npt.NDArray[np.bool_]:
@@ -333,12 +370,7 @@ def _half_way(looks: Array, firsts: Index, centres: Index, lasts: Index) -> npt.
     return np.asarray(different & (share >= 0.3) & (share <= 0.7) & (beside <= _BESIDE**2))
 
 
-def _beats(film: _Film, other: tuple[int, float], one: tuple[int, float]) -> bool:
-    near = abs(film.seconds[other[0]] - film.seconds[one[0]]) <= _APART_SECONDS
-    return near and (other[1], -other[0]) > (one[1], -one[0])
-
-
-def _mixture(film: _Film, first: int, centre: int, last: int) -> tuple[int, float] | None:
+def _mixture(film: _Film, first: int, centre: int, last: int) -> _Mixture | None:
     """The half-way frame and a score, if the frames between two are mixtures of the two in a growing share."""
     a, b = film.looks[first], film.looks[last]
     path = [_share(film.looks[i], a, b) for i in range(first, last + 1)]
@@ -349,9 +381,13 @@ def _mixture(film: _Film, first: int, centre: int, last: int) -> tuple[int, floa
     apart = _apart(a, b)
     if apart < _CONTRASTS * film.contrast(first, last):
         return None
+    low, high = sorted((film.contrasts[first], film.contrasts[last]))
+    if low >= _NEARLY_FLAT * high and film.contrasts[centre] > _DIP * (low + high) / 2:
+        return None
     if min(_apart(a, film.looks[centre]), _apart(film.looks[centre], b)) < 0.25 * apart:
         return None
-    return first + int(np.abs(shares - 0.5).argmin()), apart * (1 - float(besides[centre - first]))
+    score = apart * (1 - float(besides[centre - first]))
+    return _Mixture(first + int(np.abs(shares - 0.5).argmin()), score, low / high)
 
 
 def _share(look: Array, a: Array, b: Array) -> tuple[float, float]:
