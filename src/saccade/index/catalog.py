@@ -8,9 +8,6 @@ method reads one consistent state.
 from __future__ import annotations
 
 import os
-import sqlite3
-import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,11 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saccade.errors import ClaimLost, LibraryError, NotInLibrary
+from saccade.errors import ClaimLost, NotInLibrary
 from saccade.index import claims, schema
 from saccade.index.claims import Claim, Heartbeat
 from saccade.index.records import (
     FileRow,
+    PassRow,
     StoredText,
     VideoRow,
     gaps_from_json,
@@ -33,6 +31,7 @@ from saccade.index.records import (
     path_out,
     words_from_json,
 )
+from saccade.index.store import Store
 from saccade.index.vectors import PartRow, TextTable, VectorTable, assemble, group, unpack_vectors
 from saccade.index.writer import Writer, indexed, token_of
 from saccade.types import Coverage, Features, Shot, Span, TimedText
@@ -42,16 +41,11 @@ TEXT_DIM = 512
 
 
 class Catalog:
-    """A library opened for reading and writing; use ``Catalog.open``.
-
-    A thread's connection is made when it first asks and closed with the catalog, or when the thread is gone.
-    """
+    """A library opened for reading and writing; use ``Catalog.open``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._local = threading.local()
-        self._connections: list[tuple[weakref.ref[threading.Thread], sqlite3.Connection]] = []
-        self._lock = threading.Lock()
+        self._store = Store(folder)
 
     @classmethod
     def open(cls, folder: Path | str, *, create: bool = False) -> Catalog:
@@ -64,19 +58,15 @@ class Catalog:
             schema.create(folder)
         catalog = cls(folder)
         try:
-            schema.check_format(catalog._db, folder)
-            catalog._sweep()
+            schema.check_format(catalog._store.connection, folder)
+            catalog.sweep()
         except BaseException:
             catalog.close()
             raise
         return catalog
 
     def close(self) -> None:
-        with self._lock:
-            for _, connection in self._connections:
-                connection.close()
-            self._connections.clear()
-            self._local = threading.local()
+        self._store.close()
 
     def __enter__(self) -> Catalog:
         return self
@@ -100,14 +90,14 @@ class Catalog:
 
     def files(self) -> list[FileRow]:
         """Every media file that was ever indexed here, the ledger's first half, by path."""
-        rows = self._rows(
+        rows = self._store.rows(
             "SELECT path, size, mtime_ns, id, state, error FROM files LEFT JOIN videos ON videos.key = files.video"
         )
         return sorted((FileRow(path_out(row[0]), *row[1:]) for row in rows), key=lambda file: file.path)
 
     def videos(self, ids: Sequence[str] | None = None) -> list[VideoRow]:
         """Videos and sounds, all or those named (in that order), oldest first."""
-        rows = self._rows(
+        rows = self._store.rows(
             "SELECT videos.id, content_hash, info, added, recorded, kind, path, state"
             " FROM videos LEFT JOIN files ON files.video = videos.key ORDER BY videos.key, state = 'missing', path"
         )
@@ -115,15 +105,14 @@ class Catalog:
         for id_, content_hash, info, added, recorded, kind, path, _ in rows:
             if id_ in found or (ids is not None and id_ not in ids):
                 continue
-            about = info_from_json(info)
             found[id_] = VideoRow(
                 id=id_,
                 content_hash=content_hash,
-                info=about,
-                path=about.path if path is None else path_out(path),
+                path=info_from_json(info).path if path is None else path_out(path),
                 added=datetime.fromisoformat(added),
                 recorded=datetime.fromisoformat(recorded) if recorded else None,
                 kind=kind,
+                info_json=info,
             )
         if ids is None:
             return list(found.values())
@@ -149,7 +138,9 @@ class Catalog:
                 return self.video(file.video)
         named = {file.video for file in files if file.video and os.path.basename(file.path) == path_or_id}
         if path_or_id.isalnum():
-            named |= {row[0] for row in self._rows("SELECT id FROM videos WHERE id GLOB ?", path_or_id.lower() + "*")}
+            named |= {
+                row[0] for row in self._store.rows("SELECT id FROM videos WHERE id GLOB ?", path_or_id.lower() + "*")
+            }
         if len(named) == 1:
             return self.video(named.pop())
         if named:
@@ -158,17 +149,31 @@ class Catalog:
 
     def coverage(self, video: str) -> list[Coverage]:
         """The ledger of one video: a line for each sense × tool."""
-        rows = self._rows(
-            "SELECT sense, state, seconds_seen, frames_decoded, items, tool, mode, time_error, made_from, gaps, note"
-            " FROM passes WHERE video = (SELECT key FROM videos WHERE id = ?) ORDER BY key",
+        lines = [row.coverage for row in self.passes(video)]
+        return sorted(lines, key=lambda line: SENSE_ORDER.index(line.sense))
+
+    def passes(self, video: str | None = None) -> list[PassRow]:
+        """The ledger's rows, of one video or of all, in the order in which they were begun."""
+        rows = self._store.rows(
+            "SELECT passes.key, id, served, settings, sense, state, seconds_seen, frames_decoded, items, tool, mode,"
+            " time_error, made_from, gaps, note FROM passes JOIN videos ON videos.key = passes.video"
+            " WHERE ? IS NULL OR id = ? ORDER BY passes.key",
+            video,
             video,
         )
-        lines = [Coverage(*[*row[:9], gaps_from_json(row[9]), row[10]]) for row in rows]
-        return sorted(lines, key=lambda line: SENSE_ORDER.index(line.sense))
+        return [
+            PassRow(key, of, bool(served), settings, Coverage(*[*line, gaps_from_json(gaps), note]))
+            for key, of, served, settings, *line, gaps, note in rows
+        ]
+
+    def video_of_content(self, content_hash: str) -> str | None:
+        """The id of the video with this content, if it is here."""
+        rows = self._store.rows("SELECT id FROM videos WHERE content_hash = ?", content_hash)
+        return rows[0][0] if rows else None
 
     def shots(self, video: str) -> list[Shot]:
         """The shots of one video, end to end over what was seen of it; none for a sound."""
-        with self._reading() as db:
+        with self._store.reading() as db:
             row = db.execute(
                 "SELECT key, seconds_seen FROM passes WHERE served AND sense = 'shots'"
                 " AND frames_decoded AND video = (SELECT key FROM videos WHERE id = ?)",
@@ -181,9 +186,40 @@ class Catalog:
         ends = [seconds for seconds, _ in edges[1:]] + [row[1]]
         return [Shot(Span(start, end), kind) for (start, kind), end in zip(edges, ends, strict=True)]
 
+    def shot_starts(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Video id -> the seconds at which its shots begin, float64 (S,), for every video with shots, in one read."""
+        rows = self._store.rows(
+            "SELECT id, 0.0 AS start FROM passes JOIN videos ON videos.key = passes.video"
+            " WHERE served AND sense = 'shots' AND frames_decoded UNION ALL"
+            " SELECT id, seconds FROM passes JOIN videos ON videos.key = passes.video"
+            " JOIN cuts ON cuts.pass = passes.key WHERE served AND frames_decoded"
+            " AND seconds > 0 AND seconds < seconds_seen ORDER BY 1, 2"
+        )
+        found: dict[str, list[float]] = {}
+        for video, start in rows:
+            found.setdefault(video, []).append(start)
+        return {video: np.array(starts, np.float64) for video, starts in found.items()}
+
+    def frontier(self, key: int) -> tuple[float, float]:
+        """Where a pass over the source goes on: the end of its last part, and until where its cuts are settled."""
+        rows = self._store.rows('SELECT "end", cuts_until FROM parts WHERE pass = ? ORDER BY start DESC LIMIT 1', key)
+        return rows[0] if rows else (0.0, 0.0)
+
+    def part_proxies(self, key: int) -> list[str]:
+        """Names in ``proxies`` of a pass's parts, in order of time, until they are joined."""
+        rows = self._store.rows("SELECT proxy FROM parts WHERE pass = ? AND proxy NOT NULL ORDER BY start", key)
+        return [row[0] for row in rows]
+
+    def last_pts(self, key: int) -> int | None:
+        """The pts of the last frame that has a vector in this pass."""
+        rows = self._store.rows(
+            "SELECT pts FROM vectors WHERE pass = ? AND pts <> x'' ORDER BY start DESC LIMIT 1", key
+        )
+        return int(np.frombuffer(rows[0][0], "<i8")[-1]) if rows else None
+
     def proxy(self, video: str) -> Path | None:
         """The video's proxy, once it is whole."""
-        rows = self._rows(
+        rows = self._store.rows(
             "SELECT proxy FROM passes WHERE served AND sense = 'shots' AND proxy NOT NULL"
             " AND video = (SELECT key FROM videos WHERE id = ?)",
             video,
@@ -204,7 +240,7 @@ class Catalog:
             if chosen is not None:
                 where.append(f"{column} IN ({', '.join('?' * len(chosen))})")
                 values += [int(c) if column == "texts.id" else c for c in chosen]
-        rows = self._rows(
+        rows = self._store.rows(
             'SELECT texts.id, videos.id, start, "end", text, texts.kind, source, language, words FROM texts'
             " JOIN passes ON passes.key = texts.pass JOIN videos ON videos.key = passes.video"
             f" WHERE {' AND '.join(where)} ORDER BY passes.video, start, texts.id",
@@ -217,7 +253,7 @@ class Catalog:
 
     def text_table(self, kind: str) -> TextTable:
         """Ids, videos, times and sentence vectors of every text of one kind."""
-        rows = self._rows(
+        rows = self._store.rows(
             'SELECT texts.id, videos.id, start, "end", vector FROM texts JOIN passes ON passes.key = texts.pass'
             " JOIN videos ON videos.key = passes.video WHERE served AND texts.kind = ? ORDER BY texts.id",
             kind,
@@ -236,7 +272,7 @@ class Catalog:
     def text_matches(self, query_tokens: Sequence[str], kind: str) -> dict[int, set[str]]:
         """Ids of the texts of one kind that hold any of the tokens, each with the tokens it holds."""
         found: dict[int, set[str]] = {}
-        with self._reading() as db:
+        with self._store.reading() as db:
             for token in dict.fromkeys(query_tokens):
                 for (id_,) in db.execute(_MATCHES.format("texts.id"), (_quoted(token), kind)):
                     found.setdefault(id_, set()).add(token)
@@ -244,7 +280,7 @@ class Catalog:
 
     def token_frequency(self, tokens: Sequence[str], kind: str) -> dict[str, int]:
         """In how many texts of one kind each token occurs."""
-        with self._reading() as db:
+        with self._store.reading() as db:
             return {
                 token: db.execute(_MATCHES.format("COUNT(*)"), (_quoted(token), kind)).fetchone()[0]
                 for token in dict.fromkeys(tokens)
@@ -252,22 +288,24 @@ class Catalog:
 
     def text_count(self, kind: str) -> int:
         """How many texts of one kind there are."""
-        rows = self._rows(
+        rows = self._store.rows(
             "SELECT COUNT(*) FROM texts JOIN passes ON passes.key = texts.pass WHERE served AND texts.kind = ?", kind
         )
         return int(rows[0][0])
 
     def vocabulary(self) -> list[str]:
         """Every distinct token of every text, in no order worth relying on."""
-        with self._sqlite_errors():
-            self._db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocabulary USING fts5vocab(main, fulltext, row)")
-        return [token_of(row[0]) for row in self._rows("SELECT term FROM temp.vocabulary")]
+        with self._store.errors():
+            self._store.connection.execute(
+                "CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocabulary USING fts5vocab(main, fulltext, row)"
+            )
+        return [token_of(row[0]) for row in self._store.rows("SELECT term FROM temp.vocabulary")]
 
     # Vectors
 
     def vector_table(self, encoder: str, video: str | None = None) -> VectorTable:
         """Every frame vector of one encoder, over the library or of one video."""
-        rows = self._rows(
+        rows = self._store.rows(
             'SELECT videos.id, start, "end", dim, vectors, seconds FROM passes'
             " JOIN videos ON videos.key = passes.video JOIN vectors ON vectors.pass = passes.key"
             " WHERE served AND sense = 'seen' AND tool = ? AND (? IS NULL OR videos.id = ?)"
@@ -288,7 +326,7 @@ class Catalog:
 
     def encoders(self) -> list[str]:
         """Frame encoders with vectors here, by name."""
-        rows = self._rows(
+        rows = self._store.rows(
             "SELECT DISTINCT tool FROM passes WHERE served AND sense = 'seen' AND tool <> '' AND items ORDER BY tool"
         )
         return [row[0] for row in rows]
@@ -304,21 +342,21 @@ class Catalog:
     # Small things
 
     def get_meta(self, key: str) -> str | None:
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        rows = self._store.rows("SELECT value FROM meta WHERE key = ?", key)
         return rows[0][0] if rows else None
 
     def set_meta(self, key: str, value: str) -> None:
-        with self._writing() as db:
+        with self._store.writing() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def null(self, key: str) -> tuple[npt.NDArray[np.float64], int] | None:
         """A background distribution, float64 (N,), and the version of the evidence that it was measured on."""
-        rows = self._rows("SELECT samples, version FROM nulls WHERE key = ?", key)
+        rows = self._store.rows("SELECT samples, version FROM nulls WHERE key = ?", key)
         return (np.frombuffer(rows[0][0], "<f8").astype(np.float64), rows[0][1]) if rows else None
 
     def put_null(self, key: str, values: npt.NDArray[np.floating[Any]], version: int) -> None:
         samples = np.ascontiguousarray(values, "<f8").tobytes()
-        with self._writing() as db:
+        with self._store.writing() as db:
             db.execute("INSERT OR REPLACE INTO nulls VALUES (?, ?, ?)", (key, version, samples))
 
     # Writing
@@ -326,7 +364,7 @@ class Catalog:
     @contextmanager
     def commit(self, claim: Claim | None = None) -> Iterator[Writer]:
         """One transaction: all of it is kept, or nothing. ClaimLost where ``claim`` is somebody else's by now."""
-        with self._writing() as db:
+        with self._store.writing() as db:
             if claim is not None and not claims.renew(db, claim):
                 raise ClaimLost(f"another process took over {claim.sense} of content {claim.content_hash[:12]}")
             writer = Writer(db, claim)
@@ -336,8 +374,8 @@ class Catalog:
     @contextmanager
     def claim(self, content_hash: str, sense: str, heartbeat: Heartbeat | None = None) -> Iterator[Claim | None]:
         """Hold one sense of one content for a while; None while another process holds it."""
-        with self._sqlite_errors():
-            claim = claims.take(self._db, content_hash, sense)
+        with self._store.errors():
+            claim = claims.take(self._store.connection, content_hash, sense)
         if claim is None:
             yield None
             return
@@ -348,22 +386,22 @@ class Catalog:
         finally:
             if heartbeat is not None:
                 heartbeat.remove(claim)
-            with self._sqlite_errors():
-                claims.release(self._db, claim)
+            with self._store.errors():
+                claims.release(self._store.connection, claim)
 
     def forget(self, video: str) -> None:
         """Remove a video and everything known of it, its proxies and file rows too."""
         key = self.video(video).id
         with self.commit() as writer:
             writer.forget(key)
-        self._sweep()
+        self.sweep()
 
     def remove_unnamed(self, names: Sequence[str]) -> None:
         """Delete proxies that a commit has just replaced."""
         for name in names:
             (self.proxies / name).unlink(missing_ok=True)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Delete files in ``proxies/`` that no row names and no live claim owns.
 
         The folder is listed first: what lies there was written under a claim taken before, so the rows read
@@ -375,77 +413,12 @@ class Catalog:
             return
         if not names or not os.access(self.proxies, os.W_OK):
             return
-        with self._reading() as db:
+        with self._store.reading() as db:
             kept = {row[0] for row in db.execute("SELECT proxy FROM parts UNION SELECT proxy FROM passes")}
             alive = claims.live_claims(db)
         for name in set(names) - kept:
             if not alive.intersection(name.split(".")):
                 (self.proxies / name).unlink(missing_ok=True)
-
-    # Connections
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = schema.connect(self.folder)
-            with self._lock:
-                self._close_dead_threads()
-                self._connections.append((weakref.ref(threading.current_thread()), connection))
-            self._local.connection = connection
-        return connection
-
-    def _close_dead_threads(self) -> None:
-        for entry in list(self._connections):
-            thread = entry[0]()
-            if thread is None or not thread.is_alive():
-                entry[1].close()
-                self._connections.remove(entry)
-
-    def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._sqlite_errors():
-            return self._db.execute(statement, values).fetchall()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Several statements that see one state of the library."""
-        with self._sqlite_errors():
-            self._db.execute("BEGIN")
-            try:
-                yield self._db
-            finally:
-                self._db.execute("ROLLBACK")
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._sqlite_errors():
-            db = self._db
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-
-    @contextmanager
-    def _sqlite_errors(self) -> Iterator[None]:
-        """SQLite's errors as ours, each with what it means for the library."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            code = error.sqlite_errorname
-            if code == "SQLITE_FULL":
-                raise LibraryError(
-                    f"no space left for {self.folder}: everything committed so far is kept; free some, then run again"
-                ) from None
-            if code.startswith("SQLITE_BUSY"):
-                raise LibraryError(f"{self.folder} is locked by another process") from None
-            if code.startswith("SQLITE_READONLY"):
-                raise LibraryError(f"{self.folder} cannot be written") from None
-            raise LibraryError(f"{self.folder / schema.DATABASE}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise LibraryError(f"{self.folder / schema.DATABASE} is damaged: {error}") from error
 
 
 _MATCHES = (

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
-from saccade.types import Colour, Gap, Span, StreamInfo, TimedText, VideoInfo, Word
+from saccade.types import Colour, Coverage, Gap, Span, StreamInfo, TimedText, VideoInfo, Word
 
 FILE_STATES = ("indexed", "indexing", "waiting", "failed", "missing")
 
@@ -37,11 +38,30 @@ class VideoRow:
 
     id: str
     content_hash: str
-    info: VideoInfo
     path: str
     added: datetime
     recorded: datetime | None
     kind: str
+    info_json: str = field(repr=False)
+
+    @cached_property
+    def info(self) -> VideoInfo:
+        """What its container says of itself; read when asked for, so that listing many videos stays quick."""
+        return info_from_json(self.info_json)
+
+
+@dataclass(frozen=True)
+class PassRow:
+    """One row of the ledger with what it takes to resume it: ``key`` names it, ``served`` is whether it is read.
+
+    settings: what the result depends on besides the tool, as its maker wrote it down.
+    """
+
+    key: int
+    video: str
+    served: bool
+    settings: str
+    coverage: Coverage
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,16 @@ class Writer:
             (path_in(file.path), file.size, file.mtime_ns, file.video, file.state, file.error),
         )
 
+    def add_file(self, file: FileRow) -> None:
+        """Add the row of a path that has none; another process may have been faster."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO files VALUES (?, ?, ?, NULL, ?, ?)",
+            (path_in(file.path), file.size, file.mtime_ns, file.state, file.error),
+        )
+
+    def mark_missing(self, path: str) -> None:
+        self._db.execute("UPDATE files SET state = 'missing' WHERE path = ?", (path_in(path),))
+
     def drop_file(self, path: str) -> None:
         self._db.execute("DELETE FROM files WHERE path = ?", (path_in(path),))
 
@@ -83,6 +93,13 @@ class Writer:
         )
         self._changed = True
         return id_
+
+    def forget_unnamed(self, video: str) -> None:
+        """Forget a video that no file has any more."""
+        if not self._db.execute(
+            "SELECT 1 FROM files JOIN videos ON videos.key = files.video WHERE id = ?", (video,)
+        ).fetchone():
+            self.forget(video)
 
     def forget(self, video: str) -> None:
         """Remove a video with its ledger, evidence and file rows; its proxies go with the next sweep."""
@@ -102,7 +119,10 @@ class Writer:
             " ON passes.video = videos.key AND sense = ? AND tool = ? WHERE id = ? GROUP BY videos.key",
             (sense, tool, video),
         ).fetchone()
-        self._db.execute("DELETE FROM passes WHERE video = ? AND sense = ? AND NOT served", (key, sense))
+        self._db.execute(
+            "DELETE FROM passes WHERE video = ? AND sense = ? AND NOT served AND (sense <> 'seen' OR tool = ?)",
+            (key, sense, tool),
+        )
         return int(
             self._db.execute(
                 "INSERT INTO passes (video, sense, tool, generation, served, state, settings)"
