@@ -32,7 +32,7 @@ class Null:
     >>> null.p(0.5), null.p(2.0)
     (0.5, 0.01)
     >>> null.surprise(np.array([-1.0, 0.0, 0.98, 1.5])).round(1)
-    array([0. , 0. , 3.9, 9.2])
+    array([0. , 0. , 3.9, 9.4])
     """
 
     values: Floats

@@ -1,0 +1,237 @@
+"""Everything a library knows, laid on one axis of time and scored against a query.
+
+A board lays the texts and frames of all videos on one axis, cut into the elementary cells between their edges and
+the cuts of the film, so that no span is rounded. A query gives each item of each channel a score.
+
+Two channels read text. *words*: which of the query's words it holds, weighted by rarity; a word of the library
+that means the same, in any language, counts in part, so that 마요네즈 finds "mayonnaise". *meaning*: the cosine
+of the sentence vectors. *seen* is the cosine of the frame vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from saccade.index.catalog import Catalog
+from saccade.index.fusion import covered_cells, highest_per_cell
+from saccade.index.loanwords import SHORTEST, is_borrowed_script, sound
+from saccade.index.query import (
+    Query,
+    QueryWord,
+    SentenceEncoder,
+    VectorCache,
+    Vectors,
+    background_cache,
+    background_words,
+)
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+TEXT_KINDS = ("said", "written")
+
+SAME_WORD, RELATED_WORD = 1.0, 0.45
+"""Cosine of two words' sentence vectors at which they count as one, and from which they count at all."""
+
+SOUNDS_ALIKE = 0.85
+"""The likeness of a word written in Hangul or Kana and a word of the library that sounds the same."""
+
+NEIGHBOURS = 12
+"""Words of the library that may stand for one word of the query."""
+
+_NARROWEST = 0.02
+"""Seconds an item takes on the axis at least, so that a text without duration can be found."""
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """The items of one kind of evidence, in their videos' own seconds.
+
+    ids: int64 (N,), text ids or frame numbers. videos: int64 (N,), an index into the board's videos. starts, ends:
+    float64 (N,). vectors: float32 (N, D). ``pair_item`` and ``pair_cell`` int64 (P,): which cells each item covers.
+    """
+
+    ids: Integers
+    videos: Integers
+    starts: Floats
+    ends: Floats
+    vectors: Vectors
+    pair_item: Integers
+    pair_cell: Integers
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Board:
+    """What a library knows, for one frame encoder (or none), as it stood when the board was made.
+
+    cells: how many there are. cell_videos int64, cell_starts and cell_ends float64 (cells,), in their video's
+    seconds; cell_opens_shot bool (cells,): whether a cut lies at its start.
+    """
+
+    def __init__(self, catalog: Catalog, sentences: SentenceEncoder, encoder: str | None = None) -> None:
+        self.catalog = catalog
+        self.version = catalog.version
+        self.sentences = sentences
+        self.encoder = encoder
+        self.videos = tuple(video.id for video in catalog.videos())
+        self._postings: dict[tuple[str, str], Integers] = {}
+        shots = [np.array([shot.span.start for shot in catalog.shots(video)]) for video in self.videos]
+        items = {kind: self._texts(kind) for kind in TEXT_KINDS}
+        if encoder is not None:
+            items["seen"] = self._frames(encoder, shots)
+        self.items = self._cut_into_cells({kind: found for kind, found in items.items() if len(found)}, shots)
+        self.words = tuple(token for token in catalog.vocabulary() if len(token) > 1 and not token.isdigit())
+        self._word_vectors = vocabulary_cache(catalog, sentences).vectors(self.words, sentences.encode)
+        self._hubness = _hubness(self._word_vectors, sentences)
+        self._sounding: dict[str, list[int]] | None = None
+
+    def _texts(self, kind: str) -> Items:
+        table = self.catalog.text_table(kind)
+        videos = self._numbers(table.video_ids, table.videos)
+        return _unplaced(table.ids, videos, table.starts, table.ends, table.vectors)
+
+    def _frames(self, encoder: str, shots: Sequence[Floats]) -> Items:
+        """A frame lasts until the next one or the next cut; what lies between a cut and a frame is that frame's."""
+        table = self.catalog.vector_table(encoder)
+        videos = self._numbers(table.video_ids, table.videos)
+        starts, ends = table.seconds.copy(), table.ends.copy()
+        for video in np.unique(videos):
+            mine = np.flatnonzero(videos == video)
+            cuts = np.append(shots[video], np.inf)
+            next_cut = cuts[np.searchsorted(cuts, starts[mine], side="right")]
+            last_cut = cuts[np.searchsorted(cuts, ends[mine], side="left") - 1]
+            crossed = np.flatnonzero(next_cut < ends[mine])
+            followed = crossed[crossed + 1 < len(mine)]
+            starts[mine[followed + 1]] = last_cut[followed]
+            ends[mine[crossed]] = next_cut[crossed]
+        return _unplaced(np.arange(len(table)), videos, starts, ends, table.vectors)
+
+    def _numbers(self, ids: Sequence[str], rows: Integers) -> Integers:
+        number = {video: index for index, video in enumerate(self.videos)}
+        return np.array([number[video] for video in ids], np.int64)[rows]
+
+    def _cut_into_cells(self, items: dict[str, Items], shots: Sequence[Floats]) -> dict[str, Items]:
+        """One axis for all videos, each moved behind the one before it."""
+        last = np.array([starts.max(initial=0.0) for starts in shots], np.float64)
+        for found in items.values():
+            np.maximum.at(last, found.videos, found.ends)
+        offsets = np.cumsum(last + 2.0) - last - 1.0
+        cuts = np.concatenate([np.empty(0), *(offset + starts for offset, starts in zip(offsets, shots, strict=True))])
+        starts = {kind: offsets[found.videos] + found.starts for kind, found in items.items()}
+        ends = {
+            kind: offsets[found.videos] + np.maximum(found.ends, found.starts + _NARROWEST)
+            for kind, found in items.items()
+        }
+        edges = np.unique(np.concatenate([cuts, *starts.values(), *ends.values()]))
+        self.cells = max(0, len(edges) - 1)
+        self.cell_videos = np.searchsorted(offsets - 1.0, edges[: self.cells], side="right") - 1
+        self.cell_starts = edges[: self.cells] - offsets[self.cell_videos]
+        self.cell_ends = edges[1:] - offsets[self.cell_videos]
+        self.cell_opens_shot = np.isin(edges[: self.cells], cuts)
+        placed = {}
+        for kind, found in items.items():
+            pairs = covered_cells(np.searchsorted(edges, starts[kind]), np.searchsorted(edges, ends[kind]))
+            placed[kind] = Items(found.ids, found.videos, found.starts, found.ends, found.vectors, *pairs)
+        return placed
+
+    def scores(self, query: Query, evidence: Sequence[str]) -> Iterator[tuple[str, str, npt.NDArray[np.floating]]]:
+        """(channel, kind, scores (N,)) for each channel of these kinds that the query and the library have."""
+        for kind in evidence:
+            if kind not in self.items:
+                continue
+            if kind == "seen":
+                if query.seen is not None:
+                    yield "seen", kind, self.items[kind].vectors @ query.seen
+            elif query.meaning is not None:
+                yield f"{kind}.words", kind, self._word_scores(query.words, kind)
+                yield f"{kind}.meaning", kind, self.items[kind].vectors @ query.meaning
+
+    def cell_sums(self, item_scores: dict[str, Floats]) -> Floats:
+        """kind -> scores (N,) >= 0 of its items, as one sum (cells,) over the best item of each kind in a cell."""
+        total = np.zeros(self.cells)
+        for kind, scores in item_scores.items():
+            items = self.items[kind]
+            total += highest_per_cell(scores, items.pair_item, items.pair_cell, self.cells)
+        return total
+
+    def text_of(self, ids: Integers) -> dict[int, str]:
+        """Text ids to what they say."""
+        return {found.id: found.text.text for found in self.catalog.texts(ids=[int(id_) for id_ in ids])}
+
+    def _word_scores(self, words: Sequence[QueryWord], kind: str) -> Floats:
+        """Share (N,) of the query's words, weighted by rarity, that each text holds or nearly holds."""
+        held, whole = np.zeros(len(self.items[kind])), 0.0
+        for word in words:
+            rarity = np.array([self._rarity(token, kind) for token in word.tokens])
+            likeness = np.zeros(len(held))
+            for token, weight in zip(word.tokens, rarity / rarity.sum(), strict=True):
+                likeness[self._holding(token, kind)] += weight
+            for token, nearness in self._related(word):
+                rows = self._holding(token, kind)
+                likeness[rows] = np.maximum(likeness[rows], nearness)
+            held += rarity.mean() * likeness
+            whole += float(rarity.mean())
+        return held / whole if whole else held
+
+    def _related(self, word: QueryWord) -> list[tuple[str, float]]:
+        """Words of the library that mean about the same, or are the same word by sound; likeness in (0, 1].
+
+        Some short words are near to everything; what a word is near to anyway is taken off (half of it, as in
+        cross-domain similarity local scaling, arXiv 1710.04087).
+        """
+        if not self.words:
+            return []
+        cosines = np.minimum(self._word_vectors @ word.vector, 1.0) - 0.5 * self._hubness
+        nearest = np.argpartition(-cosines, min(NEIGHBOURS, len(cosines) - 1))[:NEIGHBOURS]
+        likeness = {
+            int(index): (float(cosines[index]) - RELATED_WORD) / (SAME_WORD - RELATED_WORD) for index in nearest
+        }
+        if is_borrowed_script(word.surface):
+            for index in self._sounding_like(sound(word.surface)):
+                # Two consonants are shared by too many words; then it must be near in meaning as well.
+                if len(sound(word.surface)) >= SHORTEST or cosines[index] > RELATED_WORD:
+                    likeness[index] = max(SOUNDS_ALIKE, likeness.get(index, 0.0))
+        return [(self.words[index], value) for index, value in likeness.items() if value > 0]
+
+    def _sounding_like(self, wanted: str) -> list[int]:
+        if self._sounding is None:
+            self._sounding = {}
+            for index, word in enumerate(self.words):
+                if word.isascii():
+                    self._sounding.setdefault(sound(word), []).append(index)
+        return self._sounding.get(wanted, []) if wanted else []
+
+    def _rarity(self, token: str, kind: str) -> float:
+        """Inverse document frequency, log(1 + N / n); a word nobody uses counts as used once."""
+        return float(np.log1p(len(self.items[kind]) / max(1, len(self._holding(token, kind)))))
+
+    def _holding(self, token: str, kind: str) -> Integers:
+        """Rows of the texts that hold a token (texts that came after this board was made are left out)."""
+        key = (token, kind)
+        if key not in self._postings:
+            ids = self.items[kind].ids
+            self._postings[key] = np.flatnonzero(np.isin(ids, list(self.catalog.text_matches([token], kind))))
+        return self._postings[key]
+
+
+def vocabulary_cache(catalog: Catalog, sentences: SentenceEncoder) -> VectorCache:
+    """Where the vectors of the library's own words are kept from one search to the next."""
+    return VectorCache(catalog.folder / "cache" / f"words-{sentences.name}.npz")
+
+
+def _hubness(vectors: Vectors, sentences: SentenceEncoder) -> Vectors:
+    """How near each word (V, D) is to words about something else, less the average of that: float32 (V,)."""
+    others = background_cache(sentences.name).vectors(background_words(), sentences.encode)
+    nearest = np.sort(vectors @ others.T, axis=1)[:, -10:].mean(axis=1)
+    return np.asarray(nearest - nearest.mean() if len(nearest) else nearest, np.float32)
+
+
+def _unplaced(ids: Integers, videos: Integers, starts: Floats, ends: Floats, vectors: Vectors) -> Items:
+    nowhere = np.empty(0, np.int64)
+    return Items(ids, videos, starts, ends, vectors, nowhere, nowhere)
