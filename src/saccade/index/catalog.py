@@ -7,6 +7,7 @@ method reads one consistent state.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -98,12 +99,15 @@ class Catalog:
     def videos(self, ids: Sequence[str] | None = None) -> list[VideoRow]:
         """Videos and sounds, all or those named (in that order), oldest first."""
         rows = self._store.rows(
-            "SELECT videos.id, content_hash, info, added, recorded, kind, path, state"
-            " FROM videos LEFT JOIN files ON files.video = videos.key ORDER BY videos.key, state = 'missing', path"
+            "SELECT videos.id, content_hash, info, added, recorded, kind, path"
+            " FROM videos LEFT JOIN files ON files.video = videos.key"
+            " WHERE ? IS NULL OR videos.id IN (SELECT value FROM json_each(?))"
+            " ORDER BY videos.key, state = 'missing', path",
+            *[None if ids is None else json.dumps(list(ids))] * 2,
         )
         found: dict[str, VideoRow] = {}
-        for id_, content_hash, info, added, recorded, kind, path, _ in rows:
-            if id_ in found or (ids is not None and id_ not in ids):
+        for id_, content_hash, info, added, recorded, kind, path in rows:
+            if id_ in found:
                 continue
             found[id_] = VideoRow(
                 id=id_,
@@ -238,8 +242,8 @@ class Catalog:
             values.append(video)
         for column, chosen in (("texts.kind", kinds), ("texts.id", ids)):
             if chosen is not None:
-                where.append(f"{column} IN ({', '.join('?' * len(chosen))})")
-                values += [int(c) if column == "texts.id" else c for c in chosen]
+                where.append(f"{column} IN (SELECT value FROM json_each(?))")
+                values.append(json.dumps([int(c) if column == "texts.id" else c for c in chosen]))
         rows = self._store.rows(
             'SELECT texts.id, videos.id, start, "end", text, texts.kind, source, language, words FROM texts'
             " JOIN passes ON passes.key = texts.pass JOIN videos ON videos.key = passes.video"

@@ -96,4 +96,6 @@ class Store:
                 raise LibraryError(f"{self.folder} cannot be written") from None
             raise LibraryError(f"{self.folder / schema.DATABASE}: {error}") from error
         except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname not in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
+                raise
             raise LibraryError(f"{self.folder / schema.DATABASE} is damaged: {error}") from error

@@ -17,7 +17,7 @@ from saccade.index.records import FileRow, gaps_to_json, info_to_json, path_in, 
 from saccade.index.vectors import FrameVectors, pack
 from saccade.types import Coverage, Span, TimedText, VideoInfo
 
-ID_LENGTH = 12
+ID_LENGTH = 16
 
 
 class CutRow(NamedTuple):
