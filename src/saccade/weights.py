@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import os
 import re
-import tempfile
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -104,9 +104,8 @@ def join_parts(parts: Sequence[Path], target: Path, sha256: str) -> Path:
 def replacing(target: Path) -> Iterator[Path]:
     """A scratch path beside ``target`` that takes its place when the block ends well, and is gone when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    scratch = Path(name)
+    scratch = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    scratch.touch(exist_ok=False)  # unlike mkstemp, with the permissions of any new file
     try:
         yield scratch
         scratch.replace(target)
