@@ -309,6 +309,7 @@ _HALF_LENGTHS = (0.15, 0.3, 0.6, 1.2)
 _CENTRE_SECONDS = 0.08
 _APART_SECONDS = 1.2
 _BESIDE = 0.35
+_MIXED_CONTRASTS = 0.4
 _NEARLY_FLAT = 0.2
 _DIP = 0.94
 """Mixing two pictures takes contrast away; changing the light, or fading, moves it evenly."""
@@ -333,8 +334,8 @@ def _mixtures(film: _Film, cuts: Sequence[int], fades: Sequence[int]) -> list[tu
         spans = spans[blocked[spans[:, 0]] == blocked[spans[:, 2]]]
         spans = spans[_half_way(looks, *spans.T)]
         found += [mixture for span in spans.tolist() if (mixture := _mixture(film, *span))]
-    found = [one for one in found if not _belongs_to_a_fade(film, one, fades)]
-    return sorted({(one.index, one.kind) for one in found if not any(_beats(film, other, one) for other in found)})
+    best = [one for one in found if not any(_beats(film, other, one) for other in found)]
+    return sorted({(one.index, one.kind) for one in best if not _belongs_to_a_fade(film, one, fades)})
 
 
 @dataclass(frozen=True)
@@ -376,10 +377,11 @@ def _mixture(film: _Film, first: int, centre: int, last: int) -> _Mixture | None
     path = [_share(film.looks[i], a, b) for i in range(first, last + 1)]
     shares, besides = np.array(path).T
     rises = np.diff(shares[np.unique(np.linspace(0, last - first, 13).round().astype(int))])
-    if rises.min() < -0.1 or np.diff(shares).max() > 0.5 or np.median(besides) > _BESIDE:
+    under_way = besides[(shares > 0.15) & (shares < 0.85)]
+    if rises.min() < -0.1 or np.diff(shares).max() > 0.5 or np.median(under_way) > _BESIDE:
         return None
     apart = _apart(a, b)
-    if apart < _CONTRASTS * film.contrast(first, last):
+    if apart < _MIXED_CONTRASTS * film.contrast(first, last):
         return None
     low, high = sorted((film.contrasts[first], film.contrasts[last]))
     if low >= _NEARLY_FLAT * high and film.contrasts[centre] > _DIP * (low + high) / 2:
