@@ -17,8 +17,15 @@ __all__ = ["FrameEncoder", "load_encoder", "sentence_encoder"]
 class FrameEncoder(Protocol):
     """Frames and sentences to vectors of one space, in which a dot product is likeness."""
 
-    name: str
-    dim: int
+    @property
+    def name(self) -> str:
+        """``name@revision``."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        ...
 
     def encode_frames(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 (T, H, W, 3), RGB, to float32 (T, dim), each row of length 1."""
