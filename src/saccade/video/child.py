@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
+import av
+import av.logging
 import numpy as np
 import numpy.typing as npt
 
@@ -66,17 +68,11 @@ def _serve(link: _Link, job: str, arguments: dict[str, Any], memory_limit: int) 
         return _describe(error)
     except FileNotFoundError as error:
         return _describe(SourceGone(path, f"the file is not there ({error.strerror})"))
-    except (OSError, _decoder_error()) as error:
-        return _describe(UnreadableMedia(path, getattr(error, "strerror", None) or str(error)))
+    except (OSError, av.FFmpegError) as error:  # not all of FFmpeg's errors are OSErrors
+        return _describe(UnreadableMedia(path, error.strerror or str(error)))
     except Exception as error:
         trace = traceback.format_exc()
         return {**_describe(DecoderCrashed(path, f"{type(error).__name__}: {error}")), "trace": trace}
-
-
-def _decoder_error() -> type[Exception]:
-    from av import FFmpegError  # not all of FFmpeg's errors are OSErrors: InvalidDataError is a ValueError
-
-    return FFmpegError
 
 
 def _find_job(job: str) -> Callable[..., Any]:
@@ -108,8 +104,6 @@ def _limit_memory(limit: int, ring_bytes: int) -> None:
 
 def _quiet_decoders() -> None:
     """FFmpeg's errors go straight to stderr, of which the parent keeps the tail; its chatter goes nowhere."""
-    import av.logging
-
     av.logging.restore_default_callback()
     av.logging.set_libav_level(av.logging.ERROR)
 
