@@ -37,8 +37,8 @@ TEXT_KINDS = ("said", "written")
 SAME_WORD, RELATED_WORD = 1.0, 0.45
 """Cosine of two words' sentence vectors at which they count as one, and from which they count at all."""
 
-SOUNDS_ALIKE = 0.85
-"""The likeness of a word written in Hangul or Kana and a word of the library that sounds the same."""
+SOUNDS_ALIKE = 0.3
+"""What it adds to the cosine when a word written in Hangul or Kana sounds the same as a word of the library."""
 
 NEIGHBOURS = 12
 """Words of the library that may stand for one word of the query."""
@@ -187,17 +187,12 @@ class Board:
         """
         if not self.words:
             return []
-        cosines = np.minimum(self._word_vectors @ word.vector, 1.0) - 0.5 * self._hubness
-        nearest = np.argpartition(-cosines, min(NEIGHBOURS, len(cosines) - 1))[:NEIGHBOURS]
-        likeness = {
-            int(index): (float(cosines[index]) - RELATED_WORD) / (SAME_WORD - RELATED_WORD) for index in nearest
-        }
+        cosines = np.minimum(self._word_vectors @ word.vector, SAME_WORD) - 0.5 * self._hubness
         if is_borrowed_script(word.surface):
-            for index in self._sounding_like(sound(word.surface)):
-                # Two consonants are shared by too many words; then it must be near in meaning as well.
-                if len(sound(word.surface)) >= SHORTEST or cosines[index] > RELATED_WORD:
-                    likeness[index] = max(SOUNDS_ALIKE, likeness.get(index, 0.0))
-        return [(self.words[index], value) for index, value in likeness.items() if value > 0]
+            cosines[self._sounding_like(sound(word.surface))] += SOUNDS_ALIKE
+        nearest = np.argpartition(-cosines, min(NEIGHBOURS, len(cosines) - 1))[:NEIGHBOURS]
+        likeness = np.minimum((cosines[nearest] - RELATED_WORD) / (SAME_WORD - RELATED_WORD), 1.0)
+        return [(self.words[index], float(like)) for index, like in zip(nearest, likeness, strict=True) if like > 0]
 
     def _sounding_like(self, wanted: str) -> list[int]:
         if self._sounding is None:
@@ -205,7 +200,7 @@ class Board:
             for index, word in enumerate(self.words):
                 if word.isascii():
                     self._sounding.setdefault(sound(word), []).append(index)
-        return self._sounding.get(wanted, []) if wanted else []
+        return self._sounding.get(wanted, []) if len(wanted) >= SHORTEST else []
 
     def _rarity(self, token: str, kind: str) -> float:
         """Inverse document frequency, log(1 + N / n); a word nobody uses counts as used once."""

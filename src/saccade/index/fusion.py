@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 FEWEST = 8
 """A null of fewer background queries says nothing."""
 
-_ANSWERED_SPREADS = 6.0
+_ANSWERED_SPREADS = 8.0
 _FARTHEST_EXCESS = 20.0
 
 
@@ -41,8 +41,8 @@ class Null:
     def of(cls, best_scores: npt.ArrayLike) -> Null:
         """Sorts and trims: a background query far above all others is one that the library answers.
 
-        The cut lies six upper quartile spreads above the median. The maxima of ordinary scores (Gumbel) reach
-        five of them once in a hundred queries.
+        The cut lies eight upper quartile spreads above the median. The maxima of ordinary scores (Gumbel) reach
+        that once in a thousand queries.
         """
         values = np.sort(np.asarray(best_scores, np.float64))
         values = values[np.isfinite(values)]

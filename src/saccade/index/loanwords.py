@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 SHORTEST = 3
-"""Consonants that a sound needs to identify a word by itself."""
+"""Consonants that a sound needs to say something about a word."""
 
 _BORROWING_SCRIPTS = ("HANGUL SYLLABLE", "KATAKANA LETTER", "HIRAGANA LETTER")
 

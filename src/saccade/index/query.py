@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
@@ -120,9 +121,17 @@ def background_of(text: str) -> str:
 
 def background_queries(name: str) -> list[str]:
     """The texts of one set of background queries, by the name that ``background_of`` gives."""
-    language = name.partition(".")[0]
-    lines = resources.files("saccade.index").joinpath(f"background/{language}.txt").read_text("utf-8").splitlines()
-    return [line for line in lines if background_of(line) == name]
+    return _backgrounds()[name]
+
+
+@cache
+def _backgrounds() -> dict[str, list[str]]:
+    sets: dict[str, list[str]] = {name: [] for name in BACKGROUNDS}
+    for language in ("en", "ko"):
+        text = resources.files("saccade.index").joinpath(f"background/{language}.txt").read_text("utf-8")
+        for line in text.splitlines():
+            sets[background_of(line)].append(line)
+    return sets
 
 
 BACKGROUNDS = ("en", "en.short", "ko", "ko.short")
@@ -170,9 +179,9 @@ class VectorCache:
 
     def _read(self) -> tuple[list[str], npt.NDArray[np.float16]]:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return str(file["texts"]).split("\n"), file["vectors"]
-        except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError):
+        except (FileNotFoundError, NotADirectoryError, EOFError, zipfile.BadZipFile, ValueError, KeyError):
             return [], np.empty((0, 0), np.float16)
 
     def _write(self, texts: list[str], vectors: npt.NDArray[np.float16]) -> None:
