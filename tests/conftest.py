@@ -56,3 +56,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     patch.delenv("SACCADE_LIBRARY", raising=False)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(need, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a CLIP of random weights in the hub's ONNX layout: 32 px, 24 dimensions."""
+    need("torch"), need("transformers")
+    return importlib.import_module("tiny_models").tiny_clip(tmp_path_factory.mktemp("models") / "tiny-clip").folder

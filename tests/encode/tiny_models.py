@@ -174,7 +174,7 @@ def _export(module: torch.nn.Module, arguments: tuple[Any, ...], path: Path, nam
             str(path),
             input_names=names,
             output_names=[embedding, "last_hidden_state"],
-            dynamic_axes={name: axes for name in names} | {embedding: {0: "batch"}, "last_hidden_state": axes},
+            dynamic_axes=dict.fromkeys(names, axes) | {embedding: {0: "batch"}, "last_hidden_state": axes},
             dynamo=False,
         )
 
@@ -184,6 +184,7 @@ def _livened(model: Any) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
+        model.text_model.embeddings.token_embedding.weight.mul_(8)
     return model.eval()
 
 
