@@ -313,8 +313,8 @@ def _unicode(data: bytes) -> tuple[str | None, list[str]]:
 
 def _with_remark(data: bytes, encoding: str) -> tuple[str, list[str]]:
     text = data.decode(encoding, "replace")
-    broken = text.count("\ufffd") - data.count("\ufffd".encode(encoding))
-    return text, [f"{broken} damaged characters in its {encoding} text"] if broken > 0 else []
+    broken = text.count("\ufffd")
+    return text, [f"{broken} damaged characters in its {encoding} text"] if broken else []
 
 
 def _legacy(data: bytes, language: str | None) -> tuple[str, list[str]]:

@@ -1,0 +1,467 @@
+"""Text on screen: RapidOCR on few frames, lines followed over time.
+
+One frame a shot is read, in longer shots one every ten seconds; a frame that hardly differs from the last one read is
+not read again. Where a line appears or goes between two frames read, the stretch between is decoded once and the
+line's own picture is looked for in it, which places its ends to half a second without reading more.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import math
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+import numpy as np
+import numpy.typing as npt
+
+from saccade.errors import InputError, MissingExtra
+from saccade.types import Gap, Shot, Span, Stretch, TimedText
+from saccade.video.sample import sample
+from saccade.video.worker import Worker
+from saccade.weights import package_file
+
+SCRIPTS_READ = ("Latin", "Han", "Hiragana", "Katakana")
+"""Scripts that the recogniser in RapidOCR's wheel reads, found by trial.
+
+Latin with the accents of western and central Europe and Turkish; Vietnamese loses letters. Greek loses its accented
+letters. Hangul, Cyrillic, Arabic, Hebrew, Devanagari and Thai are not read.
+"""
+
+WEIGHTS = {
+    "Det": ("models/PP-OCRv6_det_small.onnx", "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"),
+    "Rec": ("models/PP-OCRv6_rec_small.onnx", "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884"),
+}
+"""PP-OCRv6 small (Baidu, Apache-2.0), as the wheel of rapidocr 3.10 carries it: file, sha256."""
+
+SOURCE = "rapidocr"
+
+SHORT_SIDE = 720
+"""Frames are read at this height at most: small print is still legible, and 1080p costs twice as much."""
+
+LONG_SIDE = 960
+"""Lines are looked for at this width; smaller frames are enlarged to it."""
+
+MIN_SCORE = 0.75
+MIN_SCORE_OF_ONE_LETTER = 0.95
+LONGEST_LINE_SECONDS = 120.0
+"""A line that stays longer is handed out in parts, so that work can resume."""
+
+PROBE_SECONDS = 0.5
+MAX_PROBES = 24
+FRAMES_AT_ONCE = 8
+
+Image = npt.NDArray[np.uint8]
+Grey = npt.NDArray[np.float32]
+
+
+def read_screen(
+    path: object,
+    shots: Sequence[Shot],
+    duration: float,
+    *,
+    every: float = 10.0,
+    begin: float = 0.0,
+    worker: Worker | None = None,
+) -> Iterator[Stretch]:
+    """Yield the lines of text on screen as they end, with the span that each was seen.
+
+    shots: in order of time; where there are none, the file counts as one. every: seconds between frames read within
+    a shot. begin: a former Stretch.until. Lines keep their reading order; gaps name frames with lines in a script
+    that is not read. Raises MissingExtra, WeightsAltered, SourceGone, UnreadableMedia or DecoderCrashed.
+    """
+    if not (every > 0 and duration >= 0 and begin >= 0):
+        raise InputError(f"frames are read every so many seconds of a file, got {every=} {duration=} {begin=}")
+    reader = _reader()
+    follower = _Follower(str(path), begin, worker)
+    moments = [moment for moment in _moments(shots, duration, every) if moment.seconds >= begin]
+    for first in range(0, len(moments), FRAMES_AT_ONCE):
+        batch = moments[first : first + FRAMES_AT_ONCE]
+        for moment, image in zip(batch, follower.frames([moment.seconds for moment in batch]), strict=False):
+            yield follower.follow(moment, image, reader)
+    yield follower.end(duration)
+
+
+# ---- when to read --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """A time to read, the shot it lies in, and the part of that shot that it stands for."""
+
+    seconds: float
+    shot: Span
+    part: Span
+
+
+MIN_SHOT_SECONDS = 0.8
+"""A shorter shot is not read: nobody else could either."""
+
+
+def _moments(shots: Sequence[Shot], duration: float, every: float) -> Iterator[_Moment]:
+    """The middle of each shot, or of each of the equal parts, at most ``every`` long, of a longer one."""
+    spans = [shot.span for shot in shots] or [Span(0.0, duration)]
+    for span in spans:
+        if span.duration < min(MIN_SHOT_SECONDS, duration):
+            continue
+        parts = math.ceil(span.duration / every)
+        edges = [span.start + span.duration * part / parts for part in range(parts)] + [span.end]
+        for start, end in itertools.pairwise(edges):
+            yield _Moment((start + end) / 2, span, Span(start, end))
+
+
+# ---- reading one frame ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A line's upright box in parts of the picture's width and height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line as read in one frame; ``text`` is empty where its script is not read."""
+
+    text: str
+    score: float
+    box: _Box
+
+
+class _Reader:
+    """RapidOCR's two models: where lines stand, and what they say."""
+
+    def __init__(self) -> None:
+        from rapidocr import RapidOCR
+
+        files = {f"{part}.model_path": str(package_file("rapidocr", *where)) for part, where in WEIGHTS.items()}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._engine = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "EngineConfig.onnxruntime.intra_op_num_threads": cores,
+                "Det.limit_type": "max",
+                "Det.limit_side_len": LONG_SIDE,
+                **files,
+            }
+        )
+
+    def read(self, image: Image) -> list[_Line]:
+        """The lines of a frame, uint8 (H, W, 3) RGB, in reading order; unsure ones are left out."""
+        from rapidocr.main import RapidOCRError
+
+        image = np.ascontiguousarray(_enlarged(image)[:, :, ::-1])
+        try:
+            crops, found = self._engine.detect_and_crop(image, {"preprocess": {"ratio_h": 1.0, "ratio_w": 1.0}})
+        except RapidOCRError:  # how it says that it found nothing
+            return []
+        read = self._engine.recognize_txt(crops)
+        height, width = image.shape[:2]
+        lines = []
+        for text, score, corners in zip(read.txts or (), read.scores or (), np.asarray(found.boxes), strict=True):
+            (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+            box = _Box(float(left) / width, float(top) / height, float(right) / width, float(bottom) / height)
+            lines += _judged(text, float(score), box, (right - left) / max(1.0, bottom - top))
+        return _in_reading_order(lines)
+
+
+@functools.lru_cache(maxsize=1)
+def _reader() -> _Reader:  # loaded once a process
+    if importlib.util.find_spec("rapidocr") is None:
+        raise MissingExtra("ocr", "reading text on screen")
+    return _Reader()
+
+
+def _enlarged(image: Image) -> Image:
+    import cv2
+
+    scale = LONG_SIDE / max(image.shape[:2])
+    if scale <= 1:
+        return image
+    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _judged(text: str, score: float, box: _Box, proportion: float) -> list[_Line]:
+    """The line where it is sure, an empty one where something long stands that was not understood, else none."""
+    holes = "  " in text.strip()  # letters that the recogniser does not know leave two blanks
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    letters = sum(mark.isalnum() for mark in text)
+    enough = MIN_SCORE_OF_ONE_LETTER if letters == 1 else MIN_SCORE
+    lines = [_Line(text, score, box)] if letters and score >= enough else []
+    if proportion >= UNREAD_PROPORTION and (holes or (not lines and score < UNREAD_SCORE)):
+        lines.append(_Line("", score, box))
+    return lines
+
+
+UNREAD_PROPORTION = 3.0
+UNREAD_SCORE = 0.5
+
+
+def _in_reading_order(lines: list[_Line]) -> list[_Line]:
+    """From the top, and from the left within a row: lines whose middles lie within half a height of each other."""
+    rows: list[list[_Line]] = []
+    for line in sorted(lines, key=lambda line: line.box.top + line.box.bottom):
+        middle = (line.box.top + line.box.bottom) / 2
+        last = rows[-1][0].box if rows else None
+        if last and middle - (last.top + last.bottom) / 2 < min(last.height, line.box.height) / 2:
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    return [line for row in rows for line in sorted(row, key=lambda line: line.box.left)]
+
+
+# ---- following lines over time -------------------------------------------------------------------------------
+
+
+@dataclass
+class _Track:
+    """A line that is on screen: since when, what it says, and how and where it looked last."""
+
+    start: float
+    line: _Line
+    look: _Look
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The frame read last."""
+
+    moment: _Moment
+    small: Grey
+    unread: int
+
+
+class _Follower:
+    """Carries lines from one frame read to the next, and finds where between two frames a line begins and ends."""
+
+    def __init__(self, path: str, begin: float, worker: Worker | None) -> None:
+        self._path = path
+        self._worker = worker
+        self._until = begin
+        self._tracks: list[_Track] = []
+        self._ended: list[TimedText] = []
+        self._last: _Read | None = None
+        self._probed: tuple[Span, list[tuple[float, Grey]]] | None = None
+
+    def frames(self, seconds: Sequence[float]) -> list[Image]:
+        """The frames on display at these times."""
+        batches = sample(self._path, at=list(seconds), short_side=SHORT_SIDE, worker=self._worker)
+        return [image for frames in batches for image in frames.images]
+
+    def follow(self, moment: _Moment, image: Image, reader: _Reader) -> Stretch:
+        """Read a frame, close the lines that are gone and open the new ones."""
+        small = _small(image)
+        last = self._last
+        if last is None or last.moment.shot != moment.shot or _changed(last.small, small):
+            lines = reader.read(image)
+            self._match([line for line in lines if line.text], moment, _grey(image))
+            self._last = _Read(moment, small, sum(not line.text for line in lines))
+        else:
+            self._last = replace(last, moment=moment)
+        return self._stretch(moment.seconds, moment, self._last.unread)
+
+    def end(self, duration: float) -> Stretch:
+        """Close what is still open."""
+        if self._last is not None:
+            self._close(self._tracks, min(duration, self._last.moment.shot.end))
+        self._tracks = []
+        return self._stretch(max(duration, self._until), None, 0)
+
+    def _match(self, lines: list[_Line], moment: _Moment, grey: Grey) -> None:
+        stayed = _pairs(self._tracks, lines)
+        gone = [track for place, track in enumerate(self._tracks) if place not in stayed]
+        same_shot = self._last is not None and self._last.moment.shot == moment.shot
+        if self._last is not None:
+            self._close(gone, moment.seconds if same_shot else min(moment.seconds, self._last.moment.shot.end))
+        kept = set(stayed.values())
+        new = [line for place, line in enumerate(lines) if place not in kept]
+        since = self._last.moment.seconds if self._last is not None and same_shot else moment.shot.start
+        opened = self._opened(new, max(since, self._until), moment.seconds, grey)
+        for place, track in enumerate(self._tracks):
+            if place in stayed:
+                line = lines[stayed[place]]
+                track.look = _Look.of(line.box, grey)
+                track.line = line if line.score > track.line.score else track.line
+        self._tracks = [track for place, track in enumerate(self._tracks) if place in stayed] + opened
+
+    def _close(self, tracks: Sequence[_Track], latest: float) -> None:
+        """End these lines somewhere from the frame read last up to ``latest``."""
+        assert self._last is not None
+        for track in tracks:
+            end, look = latest, track.look
+            for seconds, grey in self._between(self._last.moment.seconds, latest):
+                found = look.found_in(grey)
+                if found is None:
+                    end = seconds
+                    break
+                look = found
+            self._emit(track, end)
+
+    def _opened(self, lines: Sequence[_Line], earliest: float, seconds: float, grey: Grey) -> list[_Track]:
+        """Begin these lines somewhere from ``earliest`` up to the frame at ``seconds`` that they were read in."""
+        tracks = []
+        for line in lines:
+            start, look = earliest, _Look.of(line.box, grey)
+            seen = seconds
+            for before, picture in reversed(self._between(earliest, seconds)):
+                found = look.found_in(picture)
+                if found is None:
+                    start = seen
+                    break
+                seen, look = before, found
+            tracks.append(_Track(start, line, _Look.of(line.box, grey)))
+        return tracks
+
+    def _between(self, start: float, end: float) -> list[tuple[float, Grey]]:
+        """Frames inside a stretch, close enough to place a change; the stretch asked for last is remembered."""
+        span = Span(start, max(start, end))
+        if self._probed is None or self._probed[0] != span:
+            steps = min(MAX_PROBES, math.ceil(span.duration / PROBE_SECONDS))
+            times = [start + span.duration * step / steps for step in range(1, steps)]
+            images = self.frames(times) if times else []
+            self._probed = span, [(time, _grey(image)) for time, image in zip(times, images, strict=False)]
+        return self._probed[1]
+
+    def _emit(self, track: _Track, end: float) -> None:
+        span = Span(round(track.start, 3), round(max(track.start, end), 3))
+        self._ended.append(TimedText(span, track.line.text, "written", SOURCE))
+
+    def _stretch(self, seconds: float, moment: _Moment | None, unread: int) -> Stretch:
+        """What is settled now: all before the first line that is still open. Very long lines are parted."""
+        if self._tracks and seconds - min(track.start for track in self._tracks) > LONGEST_LINE_SECONDS:
+            for track in self._tracks:
+                self._emit(track, seconds)
+                track.start = seconds
+        self._until = max(self._until, min([track.start for track in self._tracks], default=seconds))
+        ready = sorted((text for text in self._ended if text.span.end <= self._until), key=lambda text: text.span.start)
+        self._ended = [text for text in self._ended if text.span.end > self._until]
+        if not self._tracks:
+            ready, self._ended = ready + self._ended, []
+        gaps = (Gap(moment.part, _unread_reason(unread)),) if moment is not None and unread else ()
+        return Stretch(self._until, tuple(ready), gaps)
+
+
+def _unread_reason(lines: int) -> str:
+    return f"{lines} line{'s' * (lines > 1)} of text not understood (read are {', '.join(SCRIPTS_READ)})"
+
+
+def _pairs(tracks: Sequence[_Track], lines: Sequence[_Line]) -> dict[int, int]:
+    """Which line (by place) continues which track (by place): the likest and nearest first."""
+    likeness = []
+    for at, track in enumerate(tracks):
+        before = _letters(track.line.text)
+        for place, line in enumerate(lines):
+            now = _letters(line.text)
+            distance = _distance(track.look.box, line.box)
+            near = distance < SAME_PLACE
+            same = 1.0 if before == now else SequenceMatcher(None, before, now, False).ratio() if near else 0.0
+            if same >= SAME_TEXT:
+                likeness.append((same - min(1.0, distance), at, place))
+    pairs: dict[int, int] = {}
+    for _, at, place in sorted(likeness, reverse=True):
+        if at not in pairs and place not in pairs.values():
+            pairs[at] = place
+    return pairs
+
+
+SAME_PLACE = 0.03
+SAME_TEXT = 0.75
+
+
+def _letters(text: str) -> str:
+    return "".join(mark for mark in text.casefold() if mark.isalnum())
+
+
+def _distance(one: _Box, other: _Box) -> float:
+    """Between the boxes' left ends and middles, in parts of the picture."""
+    return max(abs(one.left - other.left), abs(one.top + one.bottom - other.top - other.bottom) / 2)
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------
+
+LOOK_WIDTH = 640
+MIN_CORRELATION = 0.55
+SMALL_WIDTH = 192
+CHANGED_LEVELS = 14.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """A line's own picture, grey float32, and where it stands."""
+
+    box: _Box
+    picture: Grey
+
+    @classmethod
+    def of(cls, box: _Box, grey: Grey) -> _Look:
+        top, bottom, left, right = _pixels(box, grey, 0.0)
+        return cls(box, grey[top:bottom, left:right])
+
+    def found_in(self, grey: Grey) -> _Look | None:
+        """The line in another frame, at most half its height away, or None."""
+        import cv2
+
+        top, bottom, left, right = _pixels(self.box, grey, 0.5)
+        field = grey[top:bottom, left:right]
+        rows, columns = self.picture.shape
+        if rows > field.shape[0] or columns > field.shape[1] or self.picture.std() < 1.0:
+            return None
+        match = cv2.matchTemplate(field, self.picture, cv2.TM_CCOEFF_NORMED)
+        _, best, _, (x, y) = cv2.minMaxLoc(match)
+        if best < MIN_CORRELATION:
+            return None
+        height, width = grey.shape
+        x, y = left + x, top + y
+        box = _Box(x / width, y / height, (x + columns) / width, (y + rows) / height)
+        return _Look(box, self.picture)
+
+
+def _pixels(box: _Box, grey: Grey, margin: float) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of a box in a picture, widened by ``margin`` heights on each side."""
+    height, width = grey.shape
+    wide = margin * box.height * height
+    top, bottom = box.top * height - wide, box.bottom * height + wide
+    left, right = box.left * width - wide, box.right * width + wide
+    return (
+        max(0, math.floor(top)),
+        min(height, math.ceil(bottom)),
+        max(0, math.floor(left)),
+        min(width, math.ceil(right)),
+    )
+
+
+def _grey(image: Image) -> Grey:
+    """A frame in grey, LOOK_WIDTH on its long side."""
+    return _shrunk(image, LOOK_WIDTH)
+
+
+def _small(image: Image) -> Grey:
+    """A frame small enough to forget noise, large enough to see one line change."""
+    return _shrunk(image, SMALL_WIDTH)
+
+
+def _shrunk(image: Image, long_side: int) -> Grey:
+    import cv2
+
+    scale = long_side / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    grey = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return np.asarray(grey, np.float32)
+
+
+def _changed(before: Grey, now: Grey) -> bool:
+    """Whether anything as large as a word differs."""
+    return before.shape != now.shape or bool(np.abs(before - now).max() > CHANGED_LEVELS)
