@@ -93,11 +93,14 @@ class Judge:
 
     def _fused_null(self, background: str, evidence: Sequence[str]) -> Null:
         def best(queries: Sequence[Query]) -> list[float]:
+            if background == IMAGE_BACKGROUND:
+                seen = self._null(background, "seen")
+                return [float(surprise) for surprise in seen.surprise(seen.values)]
             sums = (self.board.cell_sums(self.surprises(query, evidence)) for query in queries)
             return [float(cells.max(initial=0.0)) for cells in sums]
 
         kinds = [kind for kind in EVIDENCE if kind in evidence and kind in self.board.items]
-        return self._kept(background, "+".join(kinds), best)
+        return self._kept(background, "sum of " + "+".join(kinds), best)
 
     def _kept(self, background: str, what: str, measure: Callable[[Sequence[Query]], list[float]]) -> Null:
         """A null from memory, else from the library while that is about as large as then, else measured now."""

@@ -43,7 +43,7 @@ def test_background_queries_that_the_library_answers_are_trimmed() -> None:
 
 def test_too_few_background_queries_say_nothing() -> None:
     null = Null.of([0.1, 0.2])
-    assert not null and null.p(9.0) == 1.0 and null.surprise(np.array([9.0])).tolist() == [0.0]
+    assert not null and null.p(9.0) == 1.0 and null.surprise(np.array([9.0, -1.0])).tolist() == [9.0, 0.0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6), st.floats(0, 9)), max_size=30))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -86,10 +87,10 @@ class Board:
         if encoder is not None:
             items["seen"] = self._frames(encoder, shots)
         self.items = self._cut_into_cells({kind: found for kind, found in items.items() if len(found)}, shots)
-        self.words = tuple(token for token in catalog.vocabulary() if len(token) > 1 and not token.isdigit())
-        self._word_vectors = vocabulary_cache(catalog, sentences).vectors(self.words, sentences.encode)
-        self._hubness = _hubness(self._word_vectors, sentences)
-        self._sounding: dict[str, list[int]] | None = None
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.catalog, self.sentences)
 
     def _texts(self, kind: str) -> Items:
         table = self.catalog.text_table(kind)
@@ -172,35 +173,12 @@ class Board:
             likeness = np.zeros(len(held))
             for token, weight in zip(word.tokens, rarity / rarity.sum(), strict=True):
                 likeness[self._holding(token, kind)] += weight
-            for token, nearness in self._related(word):
+            for token, nearness in self._vocabulary.like(word):
                 rows = self._holding(token, kind)
                 likeness[rows] = np.maximum(likeness[rows], nearness)
             held += rarity.mean() * likeness
             whole += float(rarity.mean())
         return held / whole if whole else held
-
-    def _related(self, word: QueryWord) -> list[tuple[str, float]]:
-        """Words of the library that mean about the same, or are the same word by sound; likeness in (0, 1].
-
-        Some short words are near to everything; what a word is near to anyway is taken off (half of it, as in
-        cross-domain similarity local scaling, arXiv 1710.04087).
-        """
-        if not self.words:
-            return []
-        cosines = np.minimum(self._word_vectors @ word.vector, SAME_WORD) - 0.5 * self._hubness
-        if is_borrowed_script(word.surface):
-            cosines[self._sounding_like(sound(word.surface))] += SOUNDS_ALIKE
-        nearest = np.argpartition(-cosines, min(NEIGHBOURS, len(cosines) - 1))[:NEIGHBOURS]
-        likeness = np.minimum((cosines[nearest] - RELATED_WORD) / (SAME_WORD - RELATED_WORD), 1.0)
-        return [(self.words[index], float(like)) for index, like in zip(nearest, likeness, strict=True) if like > 0]
-
-    def _sounding_like(self, wanted: str) -> list[int]:
-        if self._sounding is None:
-            self._sounding = {}
-            for index, word in enumerate(self.words):
-                if word.isascii():
-                    self._sounding.setdefault(sound(word), []).append(index)
-        return self._sounding.get(wanted, []) if len(wanted) >= SHORTEST else []
 
     def _rarity(self, token: str, kind: str) -> float:
         """Inverse document frequency, log(1 + N / n); a word nobody uses counts as used once."""
@@ -215,16 +193,48 @@ class Board:
         return self._postings[key]
 
 
+class Vocabulary:
+    """The library's own words, to be found by meaning and by sound."""
+
+    def __init__(self, catalog: Catalog, sentences: SentenceEncoder) -> None:
+        self.words = tuple(token for token in catalog.vocabulary() if len(token) > 1 and not token.isdigit())
+        self._vectors = vocabulary_cache(catalog, sentences).vectors(self.words, sentences.encode)
+        self._hubness = self._nearness_to_anything(sentences) if self.words else np.empty(0, np.float32)
+
+    def like(self, word: QueryWord) -> list[tuple[str, float]]:
+        """Words that mean about the same as a query's, or sound the same; likeness in (0, 1].
+
+        Some short words are near to everything; half of what a word is near to anyway is taken off, as in
+        cross-domain similarity local scaling (arXiv 1710.04087).
+        """
+        if not self.words:
+            return []
+        cosines = np.minimum(self._vectors @ word.vector, SAME_WORD) - 0.5 * self._hubness
+        if is_borrowed_script(word.surface):
+            cosines[self._sounding.get(sound(word.surface), [])] += SOUNDS_ALIKE
+        nearest = np.argpartition(-cosines, min(NEIGHBOURS, len(cosines) - 1))[:NEIGHBOURS]
+        likeness = np.minimum((cosines[nearest] - RELATED_WORD) / (SAME_WORD - RELATED_WORD), 1.0)
+        return [(self.words[index], float(like)) for index, like in zip(nearest, likeness, strict=True) if like > 0]
+
+    @cached_property
+    def _sounding(self) -> dict[str, list[int]]:
+        """Sounds long enough to say something, and the words in Latin letters that have them."""
+        found: dict[str, list[int]] = {}
+        for index, word in enumerate(self.words):
+            if word.isascii() and len(heard := sound(word)) >= SHORTEST:
+                found.setdefault(heard, []).append(index)
+        return found
+
+    def _nearness_to_anything(self, sentences: SentenceEncoder) -> Vectors:
+        """How near each word is to words about something else, less the average of that: float32 (V,)."""
+        others = background_cache(sentences.name).vectors(background_words(), sentences.encode)
+        nearest = np.sort(self._vectors @ others.T, axis=1)[:, -10:].mean(axis=1)
+        return np.asarray(nearest - nearest.mean(), np.float32)
+
+
 def vocabulary_cache(catalog: Catalog, sentences: SentenceEncoder) -> VectorCache:
     """Where the vectors of the library's own words are kept from one search to the next."""
     return VectorCache(catalog.folder / "cache" / f"words-{sentences.name}.npz")
-
-
-def _hubness(vectors: Vectors, sentences: SentenceEncoder) -> Vectors:
-    """How near each word (V, D) is to words about something else, less the average of that: float32 (V,)."""
-    others = background_cache(sentences.name).vectors(background_words(), sentences.encode)
-    nearest = np.sort(vectors @ others.T, axis=1)[:, -10:].mean(axis=1)
-    return np.asarray(nearest - nearest.mean() if len(nearest) else nearest, np.float32)
 
 
 def _unplaced(ids: Integers, videos: Integers, starts: Floats, ends: Floats, vectors: Vectors) -> Items:

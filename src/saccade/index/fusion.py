@@ -65,9 +65,10 @@ class Null:
         """−log p of scores (N,), continuous and strictly rising in the upper tail, so that it can rank.
 
         Between background scores it is interpolated; beyond the highest it goes on as an exponential tail.
+        Without a null nothing is known of surprise, and the scores themselves rank, those below 0 as 0.
         """
         if not self:
-            return np.zeros(len(scores))
+            return np.maximum(scores, 0.0, dtype=np.float64)
         n = len(self.values)
         unique, first = np.unique(self.values, return_index=True)
         levels = -np.log((1 + n - first) / (1 + n))

@@ -2,5 +2,6 @@
 
 from saccade.video.probe import probe
 from saccade.video.sample import sample
+from saccade.video.strip import strip
 
-__all__ = ["probe", "sample"]
+__all__ = ["probe", "sample", "strip"]
