@@ -66,17 +66,38 @@ def detect(frames: Iterable[Small]) -> Iterator[Cut]:
     >>> list(detect(Small(i / 25, i, red if i < 10 else blue) for i in range(20)))
     [Cut(pts=10, seconds=0.4, kind='cut')]
     """
-    film = _Film()
-    decided = -np.inf
+    detector = Detector()
     for frame in frames:
-        film.append(frame)
-        if frame.seconds - film.seconds[0] >= _BUFFER_SECONDS:
-            settled = frame.seconds - REACH_SECONDS
-            yield from _boundaries(film, decided, settled)
-            decided = settled
-            film.forget(before=settled - REACH_SECONDS)
-    if film.seconds:
-        yield from _boundaries(film, decided, np.inf)
+        yield from detector.feed(frame)
+    yield from detector.finish()
+
+
+class Detector:
+    """``detect`` for callers that push: frames go in one by one, boundaries come out when they are decided.
+
+    decided: seconds up to which everything has come out.
+    """
+
+    def __init__(self) -> None:
+        self.decided = -np.inf
+        self._film = _Film()
+
+    def feed(self, frame: Small) -> list[Cut]:
+        """Take the next frame; the boundaries it decides."""
+        self._film.append(frame)
+        if frame.seconds - self._film.seconds[0] < _BUFFER_SECONDS:
+            return []
+        settled = frame.seconds - REACH_SECONDS
+        cuts = _boundaries(self._film, self.decided, settled)
+        self.decided = settled
+        self._film.forget(before=settled - REACH_SECONDS)
+        return cuts
+
+    def finish(self) -> list[Cut]:
+        """The film ends here; the remaining boundaries."""
+        cuts = _boundaries(self._film, self.decided, np.inf) if self._film.seconds else []
+        self.decided = np.inf
+        return cuts
 
 
 def differs(before: Small, after: Small) -> bool:

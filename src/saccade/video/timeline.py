@@ -13,8 +13,7 @@ KEYFRAME_SECONDS = 2
 """Keyframes at most this far apart are dense enough to stand for the film."""
 
 SKIPPABLE = frozenset(
-    ["av1", "dnxhd", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "theora", "vc1", "vp8"]
-    + ["vp9", "vvc", "wmv3"]
+    "av1 dnxhd h264 hevc mjpeg mpeg1video mpeg2video mpeg4 prores theora vc1 vp8 vp9 vvc wmv3".split()  # noqa: SIM905
 )
 """Codecs whose keyframe flags and skipping of frames can be trusted."""
 
