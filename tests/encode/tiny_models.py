@@ -50,34 +50,33 @@ class Tiny:
 
 def tiny_clip(folder: Path, *, seed: int = 0) -> Tiny:
     """CLIP: 32 px, patches of 8, 24 dimensions, byte-level BPE, texts of up to 77 tokens."""
-    return export_clip(folder, image=32, patch=8, width=32, layers=2, heads=4, dim=24, seed=seed)
+    tower = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return _export_clip(folder, image=32, patch=8, vision=tower, text=tower, dim=24, seed=seed)
 
 
-def export_clip(
-    folder: Path, *, image: int, patch: int, width: int, layers: int, heads: int, dim: int, seed: int = 0
+def clip_b32(folder: Path, *, seed: int = 0) -> Tiny:
+    """CLIP of ViT-B/32's size, 224 px, 512 dimensions; with a small vocabulary, which costs no time."""
+    layers = {"num_hidden_layers": 12}
+    vision = layers | {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+    text = layers | {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8}
+    return _export_clip(folder, image=224, patch=32, vision=vision, text=text, dim=512, seed=seed)
+
+
+def _export_clip(
+    folder: Path, *, image: int, patch: int, vision: dict[str, int], text: dict[str, int], dim: int, seed: int
 ) -> Tiny:
     torch.manual_seed(seed)
     tokenizer = _clip_tokenizer()
     config = CLIPConfig(
-        text_config={
+        text_config=text
+        | {
             "vocab_size": len(tokenizer),
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
             "max_position_embeddings": 77,
             "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
         },
-        vision_config={
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "image_size": image,
-            "patch_size": patch,
-        },
+        vision_config=vision | {"image_size": image, "patch_size": patch},
         projection_dim=dim,
     )
     model = _livened(CLIPModel(config))
@@ -181,9 +180,10 @@ def _export(module: torch.nn.Module, arguments: tuple[Any, ...], path: Path, nam
 
 def _livened(model: Any) -> Any:
     """Larger random weights than a fresh model has, so that its answers differ visibly between inputs."""
+    scale = 0.55 / model.config.text_config.hidden_size**0.5
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+            parameter.add_(torch.randn_like(parameter) * scale)
         model.text_model.embeddings.token_embedding.weight.mul_(8)
     return model.eval()
 
@@ -265,3 +265,11 @@ def _vocab_and_merges(trained: Tokenizer, *added: str) -> tuple[dict[str, int], 
     for token in added:
         vocab.setdefault(token, len(vocab))
     return vocab, [(first, second) for first, second in state["merges"]]
+
+
+def quantise(folder: Path) -> None:
+    """Write int8 files beside both towers, by ONNX Runtime's dynamic quantisation."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    for path in folder.rglob("*_model.onnx"):
+        quantize_dynamic(path, path.with_name(f"{path.stem}_quantized.onnx"), weight_type=QuantType.QInt8)

@@ -302,10 +302,10 @@ def _first_of(folder: Path, *names: str) -> Path:
 
 
 def _available(providers: Sequence[str] | None) -> list[str]:
-    from onnxruntime import get_available_providers
-
     if providers is None:
         return ["CPUExecutionProvider"]
+    from onnxruntime import get_available_providers
+
     missing = [name for name in providers if name not in get_available_providers()]
     if missing or not providers:
         raise InputError(
