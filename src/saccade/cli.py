@@ -1,0 +1,615 @@
+"""The command line: parse, call one public function, format. Everything else is imported inside its command.
+
+Exit codes: 0 done; 1 nothing worked; 2 wrong usage; 3 done in part (the ledger says what failed); 130 interrupted;
+141 nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saccade.errors import InputError, SaccadeError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+    from saccade.ingest import IngestReport, Plan, Progress
+    from saccade.library import VideoReport
+    from saccade.maintain import Check
+    from saccade.types import GroundResult, Hit, Moment, SearchResult, Span
+
+NOTHING, PARTLY, INTERRUPTED, UNREAD = 1, 3, 130, 141
+
+LARGE_BYTES = 100 << 20
+"""A run over more than this says first how long it will take."""
+
+app = typer.Typer(
+    name="saccade",
+    help="Finds, grounds and describes what happens in video: offline, on one laptop.",
+    epilog="Start with: saccade index FOLDER, then: saccade search 'what you remember of it'",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+LibraryOption = Annotated[
+    Path | None, typer.Option("--library", metavar="DIR", help="Default: $SACCADE_LIBRARY, else ./saccade-library.")
+]
+JsonOption = Annotated[
+    bool | None, typer.Option("--json/--text", help="For programs, or for people. Piped output is JSON.")
+]
+EncoderOption = Annotated[
+    str | None, typer.Option(metavar="FOLDER|NAME", help="Frame encoder for what is seen: a folder or a hub id.")
+]
+EvidenceOption = Annotated[
+    str | None, typer.Option(metavar="KINDS", help="Search only these, separated by commas: seen,said,written,heard.")
+]
+ImageOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Search by this picture instead of words.")]
+
+
+def main() -> None:
+    """The entry point: runs a command and ends the process with its exit code."""
+    code = run(sys.argv[1:])
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One command line; its exit code. Errors become one sentence on stderr."""
+    usage_error: type[Any] = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps it
+    try:
+        code = app(list(arguments), standalone_mode=False, prog_name="saccade")
+        return code if isinstance(code, int) else 0
+    except usage_error as error:
+        error.show()
+        return int(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _complain("interrupted; what was done is kept, and the same command goes on from there")
+        return INTERRUPTED
+    except SaccadeError as error:
+        _complain(str(error))
+        return 2 if isinstance(error, InputError) else NOTHING
+
+
+# ── the commands ──
+
+
+@app.command()
+def index(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs or URLs.")],
+    library: LibraryOption = None,
+    encoder: EncoderOption = None,
+    only: Annotated[str | None, typer.Option(metavar="SENSES", help="Of seen,subtitles,said,written: these.")] = None,
+    no: Annotated[str | None, typer.Option(metavar="SENSES", help="All senses but these.")] = None,
+    every: Annotated[float, typer.Option(help="Seconds between the frames that are encoded.")] = 1.0,
+    mode: Annotated[str, typer.Option(help="Decoding: auto, exact, nonref or keyframes.")] = "auto",
+    ocr_every: Annotated[float, typer.Option(help="Seconds between the frames that are read for text.")] = 10.0,
+    speech_model: Annotated[str | None, typer.Option(help="For speech: a folder or hub id; default Whisper base.")] = (
+        None
+    ),
+    language: Annotated[str | None, typer.Option(help="Of the speech, as a code such as ko; default: heard.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash unchanged files anew.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and how long.")] = False,
+    as_json: JsonOption = None,
+) -> int:
+    """Watch, listen and read: everything in these files becomes findable. What is indexed already is skipped."""
+    import saccade
+
+    senses = _senses(only, no)
+    with saccade.open(library, encoder=encoder) as lib:
+        if dry_run:
+            plan = lib.plan(*paths, senses=senses)
+            _answer(as_json, lambda: _plan_json(plan), lambda: _plan_text(plan))
+            return 0
+        _announce(lib.plan(*paths, senses=senses))
+        with _Meter() as meter:
+            report = lib.add(
+                *paths, senses=senses, every=every, mode=mode, ocr_every=ocr_every, language=language,
+                speech_model=speech_model, verify=verify, on_progress=meter.update,
+            )  # fmt: skip
+    _answer(as_json, lambda: _ingest_json(report), lambda: _ingest_text(report))
+    return _ingest_code(report)
+
+
+@app.command()
+def search(
+    query: Annotated[str | None, typer.Argument(help="What you remember, in your own words.")] = None,
+    library: LibraryOption = None,
+    image: ImageOption = None,
+    evidence: EvidenceOption = None,
+    per_video: Annotated[int, typer.Option(min=1, help="At most so many moments of one video, at first.")] = 3,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many moments.")] = 10,
+    video: Annotated[list[str] | None, typer.Option("--in", metavar="VIDEO", help="Only in this; may repeat.")] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="TIME", help="Only from this time of a video.")] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Only up to this time of a video.")] = None,
+    after: Annotated[datetime | None, typer.Option(metavar="DATE", help="Only recorded on or after.")] = None,
+    before: Annotated[datetime | None, typer.Option(metavar="DATE", help="Only recorded before.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="video|audio", help="Only films, or only sounds.")] = None,
+    encoder: EncoderOption = None,
+    as_json: JsonOption = None,
+) -> int:
+    """Find moments across the library, or learn that what you seek is not in here."""
+    import saccade
+    from saccade.export import to_json
+
+    if kind not in (None, "video", "audio"):
+        raise InputError(f"--kind is video or audio, got {kind}")
+    with saccade.open(library, create=False, encoder=encoder) as lib:
+        result = lib.search(
+            query, image=image, k=k, per_video=per_video, evidence=_listed(evidence), videos=video or None,
+            start=_time(start), end=_time(end), after=after, before=before, kind=kind,
+        )  # fmt: skip
+    _answer(as_json, lambda: to_json(result), lambda: _search_text(result))
+    return 0
+
+
+@app.command()
+def ground(
+    video: Annotated[str, typer.Argument(help="Its id, path or file name.")],
+    query: Annotated[str | None, typer.Argument(help="What happens.")] = None,
+    library: LibraryOption = None,
+    image: ImageOption = None,
+    evidence: EvidenceOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many spans.")] = 5,
+    encoder: EncoderOption = None,
+    as_json: JsonOption = None,
+) -> int:
+    """Find when it happens inside one video: spans, and a curve of relevance over time."""
+    import saccade
+    from saccade.export import to_json
+
+    with saccade.open(library, create=False, encoder=encoder) as lib:
+        result = lib.ground(video, query, image=image, k=k, evidence=_listed(evidence))
+    _answer(as_json, lambda: to_json(result), lambda: _ground_text(result))
+    return 0
+
+
+@app.command()
+def info(
+    video: Annotated[str | None, typer.Argument(help="Its id, path or file name; default: all.")] = None,
+    library: LibraryOption = None,
+    as_json: JsonOption = None,
+) -> int:
+    """Show the ledger: what was seen, heard and read of each file, and what failed and why."""
+    import saccade
+    from saccade.export import ledger_to_json
+
+    with saccade.open(library, create=False) as lib:
+        reports = lib.info(video)
+    _answer(as_json, lambda: ledger_to_json(reports), lambda: _info_text(reports, in_full=video is not None))
+    return 0
+
+
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(metavar="VIDEO|RESULT.json", help="A video, or a saved answer of --json.")],
+    format: Annotated[str, typer.Option("--format", "-f", metavar="json|vtt|srt|clip")] = "json",
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Default: stdout.")] = None,
+    span: Annotated[str | None, typer.Option(metavar="FROM-TO", help="Of the clip, such as 1:02-1:10.5.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Cut to the frame by encoding anew.")] = False,
+    rank: Annotated[int, typer.Option(min=1, help="Cut this moment of RESULT.json.")] = 1,
+    kinds: Annotated[str | None, typer.Option("--texts", metavar="KINDS", help="Of said,written: these.")] = None,
+    video: Annotated[str | None, typer.Option("--in", metavar="VIDEO", help="Only RESULT.json's hits in it.")] = None,
+    library: LibraryOption = None,
+    as_json: JsonOption = None,
+) -> int:
+    """Write what was said and written, or an answer, as json, vtt or srt; or cut the clip out of its file."""
+    from saccade import export as exporting
+
+    saved = _saved(what)
+    if format == "clip":
+        clip = _cut(what, saved, span, rank, exact, output, library)
+        _answer(as_json, lambda: exporting.clip_to_json(clip), lambda: _clip_text(clip))
+        return 0
+    if span is not None or exact:
+        raise InputError("--span and --exact belong to --format clip")
+    result = saved if saved is not None else _texts(what, kinds, library)
+    text = exporting.export(result, format, output, video=video)
+    if output is None:
+        _write(text)
+    return 0
+
+
+@app.command()
+def remove(
+    video: Annotated[str, typer.Argument(help="Its id, path or file name.")],
+    library: LibraryOption = None,
+    as_json: JsonOption = None,
+) -> int:
+    """Forget everything about a video. The file itself is not touched."""
+    import saccade
+
+    with saccade.open(library, create=False) as lib:
+        path = lib.remove(video)
+    _answer(as_json, lambda: {"removed": path}, lambda: [f"forgotten: {path} (the file itself was not touched)"])
+    return 0
+
+
+@app.command()
+def doctor(
+    library: LibraryOption = None,
+    encoder: EncoderOption = None,
+    as_json: JsonOption = None,
+) -> int:
+    """Check this machine, the weights and the library: what works, what is missing, and how to get it."""
+    from saccade import maintain
+
+    place = library or os.environ.get("SACCADE_LIBRARY") or "saccade-library"
+    checks = maintain.doctor(place, encoder=encoder)
+    _answer(as_json, lambda: maintain.checks_to_json(checks), lambda: [_checks_table(checks)])
+    return NOTHING if any(check.state == "broken" for check in checks) else 0
+
+
+# ── what was typed ──
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """``seen,said`` as a list; None where nothing was said."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _senses(only: str | None, no: str | None) -> list[str] | None:
+    if only is None and no is None:
+        return None
+    if only is not None and no is not None:
+        raise InputError("--only and --no exclude each other")
+    from saccade.ingest import SENSES
+
+    named = _listed(only if only is not None else no) or []
+    if not named or not set(named) <= set(SENSES):
+        raise InputError(f"senses are of {','.join(SENSES)}, got {','.join(named) or 'none'}")
+    return [sense for sense in SENSES if (sense in named) == (only is not None)]
+
+
+def _time(text: str | None) -> float | None:
+    return None if text is None else _seconds(text)
+
+
+def _seconds(text: str) -> float:
+    """``75``, ``1:15`` or ``0:01:15.5`` as seconds."""
+    parts = text.strip().split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    whole = all(number == int(number) for number in numbers[:-1] if abs(number) < 1e9)
+    if not 1 <= len(numbers) <= 3 or not whole or not all(0 <= number < 1e9 for number in numbers):
+        raise InputError(f"{text!r} is no time: write 75.5, 1:15.5 or 1:02:15")
+    return float(sum(number * 60**place for place, number in enumerate(reversed(numbers))))
+
+
+def _span(text: str) -> Span:
+    from saccade.types import Span
+
+    start, dash, end = text.replace("–", "-").partition("-")
+    if not dash or _seconds(end) <= _seconds(start):
+        raise InputError(f"{text!r} is no span: write 62-70.5 or 1:02-1:10.5, from the earlier to the later time")
+    return Span(_seconds(start), _seconds(end))
+
+
+def _saved(what: str) -> Any:
+    """The answer in ``what`` where that is a JSON file, else None."""
+    if not what.lower().endswith(".json"):
+        return None
+    import json
+
+    from saccade.export import from_json
+
+    try:
+        data = json.loads(Path(what).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{what} cannot be read as a saved answer: {error}") from None
+    return from_json(data if isinstance(data, dict) else {})
+
+
+def _texts(video: str, kinds: str | None, library: Path | None) -> Any:
+    import saccade
+
+    with saccade.open(library, create=False) as lib:
+        return lib.texts(video, _listed(kinds))
+
+
+def _cut(
+    what: str, saved: Any, span: str | None, rank: int, exact: bool, output: Path | None, library: Path | None
+) -> Any:
+    """The clip of a span of a video, or of a moment of a saved answer."""
+    from saccade.video.cut import cut
+
+    if saved is None and span is None:
+        raise InputError("a clip needs --span FROM-TO, or a saved answer of search or ground to cut from")
+    wanted = _span(span) if span is not None else None
+    if saved is None:
+        source = what if Path(what).is_file() else _path_in_library(what, library)
+    else:
+        source, found = _moment_of(saved, rank)
+        wanted = wanted or found
+    assert wanted is not None
+    target = output or Path(f"{Path(source).stem} {wanted.start:.2f}-{wanted.end:.2f}{Path(source).suffix}")
+    return cut(source, wanted, target, exact=exact)
+
+
+def _path_in_library(video: str, library: Path | None) -> str:
+    import saccade
+
+    with saccade.open(library, create=False) as lib:
+        reports = lib.info(video)
+    return next((report.path for report in reports if Path(report.path).is_file()), reports[0].path)
+
+
+def _moment_of(saved: Any, rank: int) -> tuple[str, Span]:
+    moments: Sequence[Any] = getattr(saved, "hits", None) or getattr(saved, "moments", None) or ()
+    if rank > len(moments):
+        raise InputError(f"the saved answer holds {len(moments)} moments, so there is no number {rank}")
+    moment = moments[rank - 1]
+    return getattr(moment, "path", None) or saved.path, moment.span
+
+
+# ── what is printed ──
+
+
+def _answer(as_json: bool | None, data: Any, people: Any) -> None:
+    """Print ``data()`` as JSON, or what ``people()`` renders; as JSON by default where no terminal listens."""
+    if as_json or (as_json is None and not sys.stdout.isatty()):
+        import json
+
+        _write(json.dumps(data(), ensure_ascii=False, indent=2) + "\n")
+        return
+    console = _console(sys.stdout)
+    with console.capture() as captured:
+        for part in people():
+            console.print(part)
+    _write(captured.get())
+
+
+def _write(text: str) -> None:
+    """To stdout; where nobody reads any more (``| head``), end quietly."""
+    try:
+        sys.stdout.write(text.encode("utf-8", "surrogateescape").decode(sys.stdout.encoding or "utf-8", "replace"))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(UNREAD) from None
+
+
+def _complain(sentence: str) -> None:
+    print(f"saccade: {sentence}", file=sys.stderr)
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, emoji=False, markup=False, soft_wrap=not stream.isatty())
+
+
+def _search_text(result: SearchResult) -> Iterable[RenderableType]:
+    yield from _warnings(result.warnings)
+    if result.unknown_words:
+        yield _styled(f"nobody here understands: {', '.join(result.unknown_words)}", "yellow")
+    if not result.hits:
+        yield "Nothing found."
+        return
+    if not result.present:
+        yield _styled("It is not in here. The closest were:", "bold")
+    for rank, hit in enumerate(result.hits, 1):
+        yield from _moment_text(rank, hit, result.query, Path(hit.path).name)
+
+
+def _ground_text(result: GroundResult) -> Iterable[RenderableType]:
+    yield from _warnings(result.warnings)
+    if not result.moments:
+        yield "Nothing found."
+        return
+    if not result.present:
+        yield _styled("It is not in this video. The closest were:", "bold")
+    for rank, moment in enumerate(result.moments, 1):
+        yield from _moment_text(rank, moment, result.query, Path(result.path).name)
+    yield _curve_text(result)
+
+
+def _moment_text(rank: int, moment: Moment | Hit, query: str, name: str) -> Iterable[RenderableType]:
+    from rich.text import Text
+
+    style = "bold green" if moment.present else "dim"
+    line = Text.assemble((f"{rank:3}  ", "dim"), (f"{moment.span!s:<17}", "bold"), f"  {name}  ")
+    line.append(f"{100 * moment.confidence:.1f} % sure", style)
+    yield line
+    for match in moment.matched:
+        if match.text:
+            yield _matched_text(match.kind, match.text, query)
+
+
+def _matched_text(kind: str, text: str, query: str) -> Text:
+    """One line of evidence, the query's words in it highlighted."""
+    from rich.text import Text
+
+    from saccade.index.fulltext import content_tokens
+
+    flat = " ".join(text.split())
+    line = Text(f"     {kind}: ", "dim")
+    words = Text(flat if len(flat) <= 300 else flat[:299] + "…", "default")
+    words.highlight_words([word for word in content_tokens(query) if word], "bold yellow", case_sensitive=False)
+    return line.append_text(words)
+
+
+def _curve_text(result: GroundResult) -> Text:
+    """The relevance curve as a row of bars, from the video's lowest to its highest score."""
+    scores = [point.score for point in result.curve]
+    width = min(len(scores), 72)
+    if not width:
+        return _styled("", "")
+    low, high = min(scores), max(scores)
+    peaks = [max(scores[n * len(scores) // width : (n + 1) * len(scores) // width]) for n in range(width)]
+    bars = "".join("▁▂▃▄▅▆▇█"[round(7 * (peak - low) / (high - low)) if high > low else 0] for peak in peaks)
+    return _styled(f"     {bars}  0 to {result.curve[-1].span.end:.0f} s", "cyan")
+
+
+def _info_text(reports: Sequence[VideoReport], in_full: bool) -> Iterable[RenderableType]:
+    from rich.table import Table
+
+    from saccade.types import clock
+
+    if not reports:
+        yield "Nothing is indexed here yet: saccade index FOLDER"
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("state", "length", "id", "seen, heard and read", "file"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("state", "length"))
+    for report in reports:
+        length = "" if report.duration is None else clock(report.duration)
+        senses = report.error or ", ".join(_sense_text(row) for row in report.coverage if row.state != "absent")
+        table.add_row(report.state, length, (report.id or "")[:12], senses, report.path)
+    yield table
+    if in_full:
+        for report in reports:
+            yield from (_styled(line, "dim") for row in report.coverage for line in _coverage_lines(row))
+
+
+def _sense_text(row: Any) -> str:
+    return row.sense if row.state == "done" else f"{row.sense} {row.state}"
+
+
+def _coverage_lines(row: Any) -> Iterable[str]:
+    mode = f", {row.mode} (at most {row.time_error:.3f} s off)" if row.mode else ""
+    tool = f" by {row.tool}" if row.tool else ""
+    counts = f"{row.seconds_seen:.1f} s, {row.items} found, {row.frames_decoded} frames decoded"
+    yield f"{row.sense}{tool}: {row.state}, {counts}{mode}, from the {row.made_from}{'; ' * bool(row.note)}{row.note}"
+    yield from (f"    not {gap.span}: {gap.reason}" for gap in row.gaps)
+
+
+def _clip_text(clip: Any) -> Iterable[RenderableType]:
+    moved = "" if clip.exact else " (whole groups of pictures; --exact cuts to the frame)"
+    yield f"{clip.path}: {clip.span.start:.3f} to {clip.span.end:.3f} s{moved}"
+    if clip.left_out:
+        yield _styled(f"this container cannot carry {'; '.join(clip.left_out)}", "yellow")
+
+
+def _checks_table(checks: Sequence[Check]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    marks = {"ok": ("✓", "green"), "absent": ("–", "yellow"), "broken": ("✗", "bold red")}
+    for check in checks:
+        detail = Text(check.detail)
+        if check.fix:
+            detail.append(f"\n{check.fix}", "yellow")
+        if check.licence:
+            detail.append(f" ({check.licence})", "dim")
+        table.add_row(Text(*marks[check.state]), check.name, detail)
+    return table
+
+
+def _warnings(warnings: Sequence[str]) -> Iterable[Text]:
+    return (_styled(warning, "yellow") for warning in warnings)
+
+
+def _styled(text: str, style: str) -> Text:
+    from rich.text import Text
+
+    return Text(text, style)
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    files = [{"path": item.path, "state": item.state, "due": list(item.due)} for item in plan.items]
+    estimate = {"hours": plan.hours, "seconds": plan.seconds, "disk_bytes": plan.disk_bytes}
+    return {"counts": plan.counts, "other": plan.other, **estimate, "files": files, "warnings": list(plan.warnings)}
+
+
+def _plan_text(plan: Plan) -> Iterable[RenderableType]:
+    yield from _warnings(plan.warnings)
+    counts = ", ".join(f"{count} {state}" for state, count in plan.counts.items() if count) or "no media files"
+    yield f"{counts}; {plan.other} other files"
+    if plan.pending:
+        for sense, seconds in plan.seconds.items():
+            yield f"  {sense:<10} {_long(seconds)} of media, about {_long(plan.hours[sense] * 3600)}"
+        yield f"  on disk    about {plan.disk_bytes / 1e6:.0f} MB"
+
+
+def _long(seconds: float) -> str:
+    """A stretch of time, as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class _Meter:
+    """Progress on stderr: a bar on a terminal, else a line now and then."""
+
+    LINE_SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._next_line = 0.0
+
+    def __enter__(self) -> _Meter:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rest]}")]
+            self._bar = Progress(*columns, console=_console(sys.stderr), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("looking", total=None, rest="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Show one step; called often, shows as often as eyes can follow."""
+        number = min(progress.done_files + 1, progress.total_files)
+        what = f"{progress.sense} {number}/{progress.total_files} {Path(progress.path).name}"
+        rest = f"{progress.speed:.0f} × real time, {_long(progress.eta_seconds)} left"
+        if self._bar is not None:
+            done = {"completed": progress.seconds_done, "total": progress.seconds_total}
+            self._bar.update(self._task, description=what, rest=rest, **done)
+            return
+        import time
+
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + self.LINE_SECONDS
+            share = 100 * progress.seconds_done / progress.seconds_total if progress.seconds_total else 0.0
+            print(f"saccade: {what}, {share:.0f} %, {rest}", file=sys.stderr, flush=True)
+
+
+def _ingest_code(report: IngestReport) -> int:
+    lacking = report.failed + report.waiting + report.partly
+    if report.done or report.skipped:
+        return PARTLY if lacking else 0
+    return NOTHING
+
+
+def _ingest_json(report: IngestReport) -> dict[str, Any]:
+    groups = ("done", "skipped", "partly", "waiting", "failed")
+    counts = {group: len(getattr(report, group)) for group in groups}
+    files = [{"path": file.path, "outcome": file.outcome, "note": file.note} for file in report.files]
+    return {**counts, "other": report.other, "warnings": list(report.warnings), "files": files}
+
+
+def _ingest_text(report: IngestReport) -> Iterable[RenderableType]:
+    yield from _warnings(report.warnings)
+    outcomes = [file.outcome for file in report.files]
+    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
+    yield f"{counts or 'no media files'}; {report.other} other files"
+    for file in report.files:
+        if file.outcome in ("failed", "waiting", "partial", "missing"):
+            yield _styled(f"  {file.outcome}: {file.path}{': ' * bool(file.note)}{file.note}", "yellow")
+
+
+def _announce(plan: Plan) -> None:
+    """Before a large run: how long each sense will take, and the disk."""
+    bytes_due = sum(item.stamp.size for item in plan.pending)
+    if bytes_due > LARGE_BYTES:
+        console = _console(sys.stderr)
+        for part in _plan_text(plan):
+            console.print(part)
