@@ -120,7 +120,8 @@ class Writer:
             (sense, tool, video),
         ).fetchone()
         self._db.execute(
-            "DELETE FROM passes WHERE video = ? AND sense = ? AND NOT served AND (sense <> 'seen' OR tool = ?)",
+            "DELETE FROM passes WHERE video = ? AND sense = ?"
+            " AND (state = 'waiting' OR (NOT served AND (sense <> 'seen' OR tool = ?)))",
             (key, sense, tool),
         )
         return int(
