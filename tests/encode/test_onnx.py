@@ -208,8 +208,43 @@ def test_damaged_files_are_clear_errors(copied: Callable[[str], Path]) -> None:
 def test_towers_that_were_swapped_are_refused(copied: Callable[[str], Path]) -> None:
     folder = copied("clip")
     shutil.copy(folder / "onnx" / "text_model.onnx", folder / "onnx" / "vision_model.onnx")
-    with pytest.raises(WeightsError, match="gives text_embeds"):
+    with pytest.raises(WeightsError, match="gives text_embeds, last_hidden_state, but not image_embeds"):
         load_encoder(str(folder)).encode_frames(frames(1, 8, 8))
+
+
+def test_vectors_without_their_projection_are_refused(copied: Callable[[str], Path]) -> None:
+    folder = copied("siglip")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "clip"}))
+    with pytest.raises(WeightsError, match="gives pooler_output, last_hidden_state, but not image_embeds"):
+        load_encoder(str(folder)).encode_frames(frames(1, 8, 8))
+
+
+def test_files_that_contradict_each_other_are_clear_errors(copied: Callable[[str], Path]) -> None:
+    folder = copied("siglip")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"size": {"height": 40, "width": 40}}))
+    with pytest.raises(WeightsError, match=r"takes frames of \[32, 32\], but .* makes \(40, 40\)"):
+        load_encoder(str(folder)).encode_frames(frames(1, 8, 8))
+    state = json.loads((folder / "tokenizer.json").read_text())
+    state["post_processor"]["special_tokens"]["</s>"]["ids"] = [100_000]
+    (folder / "tokenizer.json").write_text(json.dumps(state))
+    with pytest.raises(WeightsError, match=r"text_model\.onnx does not work on input_ids"):
+        load_encoder(str(folder)).encode_text(["a dog"])
+
+
+def test_half_precision_serves_where_there_is_nothing_else(
+    models: dict[str, Any], copied: Callable[[str], Path]
+) -> None:
+    from tiny_models import halve
+
+    folder = copied("clip")
+    halve(models["clip"].model, folder)
+    encoder, full = load_encoder(str(folder)), load_encoder(str(models["clip"].folder))
+    assert encoder.name.startswith("clip-fp16@")
+    images = frames(3, 40, 40)
+    np.testing.assert_allclose(encoder.encode_frames(images), full.encode_frames(images), atol=5e-3)
+    np.testing.assert_allclose(encoder.encode_text(TEXTS), full.encode_text(TEXTS), atol=5e-3)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Needs torch, transformers and tokenizers; only tests and benchmarks import it.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import string
@@ -82,11 +83,10 @@ def _export_clip(
     model = _livened(CLIPModel(config))
     images = CLIPImageProcessorPil(size={"shortest_edge": image}, crop_size={"height": image, "width": image})
     _save(folder, model, tokenizer, images)
-    _export(_ClipVision(model), (_pixels(image),), folder / "onnx" / "vision_model.onnx", ["pixel_values"], "image")
+    _export(_ClipVision(model), (torch.rand(2, 3, image, image),), folder / "onnx" / "vision_model.onnx", "image")
     ids = tokenizer(list(SENTENCES[:2]), padding=True, return_tensors="pt")
     arguments = (ids["input_ids"], ids["attention_mask"])
-    names = ["input_ids", "attention_mask"]
-    _export(_ClipText(model), arguments, folder / "onnx" / "text_model.onnx", names, "text")
+    _export(_ClipText(model), arguments, folder / "onnx" / "text_model.onnx", "text")
     return Tiny(folder, model, tokenizer, images, {"padding": True, "truncation": True})
 
 
@@ -124,10 +124,10 @@ def _export_siglip(folder: Path, tokenizer: Any, images: Any, seed: int, subfold
     if isinstance(tokenizer, PreTrainedTokenizerFast) and not isinstance(tokenizer, Siglip2Tokenizer):
         _rename_class(folder / "tokenizer_config.json", "SiglipTokenizer")
     place = folder / subfolder
-    _export(_Siglip(model.vision_model), (_pixels(32),), place / "vision_model.onnx", ["pixel_values"], "pooler")
+    _export(_Siglip(model.vision_model), (torch.rand(2, 3, 32, 32),), place / "vision_model.onnx", "pooler")
     padding = {"padding": "max_length", "max_length": 64, "truncation": True}
     ids = tokenizer(list(SENTENCES[:2]), return_tensors="pt", **padding)["input_ids"]
-    _export(_Siglip(model.text_model), (ids,), place / "text_model.onnx", ["input_ids"], "pooler")
+    _export(_Siglip(model.text_model), (ids,), place / "text_model.onnx", "pooler")
     return Tiny(folder, model, tokenizer, images, padding)
 
 
@@ -161,9 +161,10 @@ class _Siglip(torch.nn.Module):
         return out.pooler_output, out.last_hidden_state
 
 
-def _export(module: torch.nn.Module, arguments: tuple[Any, ...], path: Path, names: list[str], kind: str) -> None:
+def _export(module: torch.nn.Module, arguments: tuple[Any, ...], path: Path, kind: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     embedding = "pooler_output" if kind == "pooler" else f"{kind}_embeds"
+    names = ["input_ids", "attention_mask"][: len(arguments)] if path.stem.startswith("text") else ["pixel_values"]
     axes = {0: "batch"} | ({1: "sequence"} if kind == "text" else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # this exporter is the old one, which is quick; it says so
@@ -186,10 +187,6 @@ def _livened(model: Any) -> Any:
             parameter.add_(torch.randn_like(parameter) * scale)
         model.text_model.embeddings.token_embedding.weight.mul_(8)
     return model.eval()
-
-
-def _pixels(size: int) -> torch.Tensor:
-    return torch.rand(2, 3, size, size)
 
 
 def _save(folder: Path, model: Any, tokenizer: Any, images: Any) -> None:
@@ -273,3 +270,13 @@ def quantise(folder: Path) -> None:
 
     for path in folder.rglob("*_model.onnx"):
         quantize_dynamic(path, path.with_name(f"{path.stem}_quantized.onnx"), weight_type=QuantType.QInt8)
+
+
+def halve(model: Any, folder: Path) -> None:
+    """Leave a CLIP nothing but fp16 files: a vision tower of half precision, a text tower by name."""
+    vision, text = (folder / "onnx" / f"{tower}_model.onnx" for tower in ("vision", "text"))
+    vision.unlink()
+    text.rename(text.with_stem("text_model_fp16"))
+    size = model.config.vision_config.image_size
+    pixels = (torch.rand(2, 3, size, size, dtype=torch.float16),)
+    _export(_ClipVision(copy.deepcopy(model).half()), pixels, vision.with_stem("vision_model_fp16"), "image")

@@ -41,13 +41,13 @@ _TEXT_INPUTS = {"input_ids", "attention_mask", "position_ids", "token_type_ids"}
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of one model, present in ``folder``; ``int8`` says of which kind the two towers are."""
+    """The files of one model, present in ``folder``; ``ending`` is what the towers' names end in."""
 
     folder: Path
     vision: Path
     text: Path
     processor: Path
-    int8: bool = False
+    ending: str = ""
 
     @classmethod
     def find(cls, name_or_folder: str, *, int8: bool = False, download: bool = False) -> ModelFiles:
@@ -58,23 +58,23 @@ class ModelFiles:
         endings = INT8_ENDINGS if int8 else FULL_ENDINGS
         for ending in endings:
             try:
-                return cls._inside(find_model(name_or_folder, needed=_needed(ending)), ending, int8)
+                return cls._inside(find_model(name_or_folder, needed=_needed(ending)), ending)
             except WeightsError:
                 continue
         first = endings[0]
         wanted = ("tokenizer_config.json", "special_tokens_map.json", f"*_model{first}.onnx_data*")
         folder = find_model(name_or_folder, needed=_needed(first), wanted=wanted, download=download)
-        return cls._inside(folder, first, int8)
+        return cls._inside(folder, first)
 
     @classmethod
-    def _inside(cls, folder: Path, ending: str, int8: bool) -> ModelFiles:
+    def _inside(cls, folder: Path, ending: str) -> ModelFiles:
         vision, text = (f"{tower}_model{ending}.onnx" for tower in ("vision", "text"))
         return cls(
             folder,
             _first_of(folder, f"onnx/{vision}", vision),
             _first_of(folder, f"onnx/{text}", text),
             _first_of(folder, "preprocessor_config.json", "processor_config.json"),
-            int8,
+            ending,
         )
 
     @property
@@ -82,7 +82,8 @@ class ModelFiles:
         """``name@revision``: the hub's commit; of a plain folder, a hash of what makes a frame's vector."""
         data = sorted(self.vision.parent.glob(f"{self.vision.name}_data*"))
         name, revision = identity(self.folder, [self.vision, *data, self.processor]).rsplit("@", 1)
-        return f"{name}{'-int8' if self.int8 else ''}@{revision}"
+        kind = "-int8" if self.ending in INT8_ENDINGS else self.ending.replace("_", "-")
+        return f"{name}{kind}@{revision}"
 
 
 class OnnxEncoder:
@@ -166,22 +167,31 @@ class OnnxEncoder:
 
     @cached_property
     def _vision(self) -> _Tower:
-        tower = _Tower(self.files.vision, "image_embeds", self._threads, self._providers)
+        tower = self._open(self.files.vision, "image_embeds")
         if set(tower.inputs) != {"pixel_values"}:
             raise WeightsError(
                 f"{tower.path} takes {', '.join(tower.inputs)}; known here are exports of one fixed resolution, "
                 "which take pixel_values alone"
             )
+        expected, made = tower.inputs["pixel_values"].shape[2:], self._prepare_frame.output
+        if any(isinstance(a, int) and a != b for a, b in zip(expected, made, strict=True)):
+            raise WeightsError(f"{tower.path} takes frames of {expected}, but {self.files.processor} makes {made}")
         return tower
 
     @cached_property
     def _text(self) -> _Tower:
-        tower = _Tower(self.files.text, "text_embeds", self._threads, self._providers)
+        tower = self._open(self.files.text, "text_embeds")
         if "input_ids" not in tower.inputs or set(tower.inputs) - _TEXT_INPUTS:
             raise WeightsError(
                 f"{tower.path} takes {', '.join(tower.inputs)}; known here are {', '.join(sorted(_TEXT_INPUTS))}"
             )
         return tower
+
+    def _open(self, path: Path, embedding: str) -> _Tower:
+        """SigLIP's vectors are its pooled ones; elsewhere those would still lack their projection."""
+        pooled = str(self._config.get("model_type", "")).startswith("siglip")
+        embeddings = (embedding, "pooler_output") if pooled else (embedding,)
+        return _Tower(path, embeddings, self._threads, self._providers)
 
     @cached_property
     def _prepare_text(self) -> TextPreparation:
@@ -253,14 +263,17 @@ def compare_int8(name_or_folder: str, images: npt.NDArray[np.uint8], *, threads:
 class _Tower:
     """One ONNX session: what it takes, which output is the embedding, and how it is run."""
 
-    def __init__(self, path: Path, embedding: str, threads: int, providers: Sequence[str]) -> None:
+    def __init__(self, path: Path, embeddings: Sequence[str], threads: int, providers: Sequence[str]) -> None:
         self.path = path
         self._session = _open_session(path, threads, providers)
         self.inputs = {value.name: value for value in self._session.get_inputs()}
         outputs = {value.name: value for value in self._session.get_outputs()}
-        chosen = next((name for name in (embedding, "pooler_output") if name in outputs), None)
+        chosen = next((name for name in embeddings if name in outputs), None)
         if chosen is None:
-            raise WeightsError(f"{path} gives {', '.join(outputs)}, but neither {embedding} nor pooler_output")
+            raise WeightsError(f"{path} gives {', '.join(outputs)}, but not {' or '.join(embeddings)}")
+        strange = [f"{value.name} as {value.type}" for value in self.inputs.values() if value.type not in _TYPES]
+        if strange:
+            raise WeightsError(f"{path} takes {', '.join(strange)}; known here are {', '.join(_TYPES)}")
         self._embedding = chosen
         self._has_tokens = "last_hidden_state" in outputs
         width, batch = outputs[chosen].shape[-1], next(iter(self.inputs.values())).shape[0]
@@ -285,8 +298,15 @@ class _Tower:
         for begin in range(0, rows, size):
             kept = np.minimum(np.arange(begin, begin + size), rows - 1)  # a last, short batch repeats its last row
             part = feed if size == rows else {name: array[kept] for name, array in feed.items()}
-            parts.append(np.asarray(self._session.run([output], part)[0], np.float32))
+            parts.append(self._result(output, part))
         return np.concatenate(parts)[:rows]
+
+    def _result(self, output: str, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        try:
+            return np.asarray(self._session.run([output], feed)[0], np.float32)
+        except Exception as error:  # the library's exceptions share no base of their own
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
+            raise WeightsError(f"{self.path} does not work on {shapes}: {error}") from error
 
 
 def _needed(ending: str) -> tuple[str, ...]:
