@@ -131,11 +131,27 @@ class Library:
         self._current_judge().prepare()
         return report
 
-    def plan(self, *paths: str | os.PathLike[str], senses: Collection[str] | None = None) -> Plan:
+    def plan(
+        self,
+        *paths: str | os.PathLike[str],
+        senses: Collection[str] | None = None,
+        every: float = 1.0,
+        mode: str = "auto",
+        ocr_every: float = 10.0,
+    ) -> Plan:
         """What ``add`` would do: which files are new, changed or moved, the hours for each sense, and the disk."""
         from saccade.ingest import SENSES, scan
 
-        return scan([os.fspath(path) for path in paths], self.catalog, senses=SENSES if senses is None else senses)
+        encoder = self.encoder()
+        return scan(
+            [os.fspath(path) for path in paths],
+            self.catalog,
+            senses=SENSES if senses is None else senses,
+            encoder=encoder.name if encoder is not None else None,
+            every=every,
+            mode=mode,
+            ocr_every=ocr_every,
+        )
 
     def remove(self, video: str) -> str:
         """Forgets everything about a video, the words only it used among them; returns its path. Sources stay."""
@@ -302,7 +318,8 @@ class Library:
         if encoder is None:
             raise InputError(f"a search by image compares what is seen, and {NO_ENCODER}")
         pixels = image if isinstance(image, np.ndarray) else _read_picture(image)
-        return encoder.encode_frames(pixels[None])[0]
+        vector: npt.NDArray[np.float32] = encoder.encode_frames(pixels[None])[0]
+        return vector
 
     def _kinds(self, evidence: Sequence[str] | None, image: Any) -> tuple[str, ...]:
         if evidence is not None and not set(evidence) <= set(EVIDENCE):

@@ -68,7 +68,7 @@ class Null:
         Without a null nothing is known of surprise, and the scores themselves rank, those below 0 as 0.
         """
         if not self:
-            return np.maximum(scores, 0.0, dtype=np.float64)
+            return np.maximum(np.asarray(scores, np.float64), 0.0)
         n = len(self.values)
         unique, first = np.unique(self.values, return_index=True)
         levels = -np.log((1 + n - first) / (1 + n))
