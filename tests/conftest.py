@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+collect_ignore = ["encode/tiny_models.py"]  # no doctests there, and it imports torch
+
 
 def _absent(reason: str) -> None:
     if os.environ.get("CI") == "true":

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -155,7 +159,7 @@ def test_a_silent_hub_is_found_out_in_two_seconds(hub_cache: Path, monkeypatch: 
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr(weights, "HUB_TIMEOUT_SECONDS", 0.2)
-        with pytest.raises(HubUnreachable, match=r"did not answer within 0\.2 seconds.*give a folder"):
+        with pytest.raises(HubUnreachable, match=r"does not answer \(waited at most 0\.2 seconds\).*give a folder"):
             weights.find_model("maker/model", needed=["config.json"], download=True)
 
 
@@ -166,6 +170,76 @@ def test_a_closed_port_is_unreachable(hub_cache: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         with pytest.raises(HubUnreachable):
             weights.find_model("maker/model", needed=["config.json"], download=True)
+
+
+FILES = {"config.json": b"{}", "onnx/vision_model.onnx": b"eyes", "onnx/vision_model_q4.onnx": b"not wanted"}
+COMMIT = "fedcba98" * 5
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as a download asks for."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/api/models/maker/model/revision/"):
+            siblings = [{"rfilename": name} for name in FILES]
+            self.answer(json.dumps({"id": "maker/model", "sha": COMMIT, "siblings": siblings}).encode())
+        elif self.path.startswith("/api/models/maker/model/tree/"):
+            tree = [{"type": "file", "path": name, "size": len(data), "oid": ""} for name, data in FILES.items()]
+            self.answer(json.dumps(tree).encode())
+        elif (name := self.path.removeprefix(f"/maker/model/resolve/{COMMIT}/")) in FILES:
+            self.answer(FILES[name], ETag=f'"{sha256(FILES[name])[:40]}"', X_Repo_Commit=COMMIT)
+        else:
+            error = {"X_Error_Code": "RepoNotFound"} if self.path.startswith("/api") else {}
+            self.answer(b"", 404 if self.path != "/" else 200, **error)
+
+    do_HEAD = do_GET
+
+    def answer(self, body: bytes, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def hub(hub_cache: Path) -> Iterator[dict[str, str]]:
+    """A hub on this machine, and the environment for a process that is to ask it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        yield os.environ | {"HF_ENDPOINT": endpoint, "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
+        server.shutdown()
+
+
+def find_in_a_process(environment: dict[str, str], name: str) -> str:
+    """The hub's library reads its environment once, so each test asks from a process of its own."""
+    code = (
+        "import sys; from saccade import weights\n"
+        "try: print(weights.find_model(sys.argv[1], needed=['config.json', '*vision_model.onnx'], download=True))\n"
+        "except weights.WeightsError as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_only_what_is_needed_is_fetched_and_only_once(hub: dict[str, str], hub_cache: Path) -> None:
+    folder = Path(find_in_a_process(hub, "maker/model"))
+    fetched = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert fetched == ["config.json", "onnx/vision_model.onnx"]
+    assert (folder / "onnx" / "vision_model.onnx").read_bytes() == b"eyes"
+    assert weights.identity(folder, []) == "maker/model@fedcba98"
+    assert weights.find_model("maker/model", needed=["config.json"]) == folder, "from now on without a network"
+
+
+def test_a_model_that_the_hub_has_not_is_named(hub: dict[str, str]) -> None:
+    assert find_in_a_process(hub, "maker/other").startswith("WeightsError http://127.0.0.1")
 
 
 def test_the_hub_library_is_not_imported_for_local_models(tmp_path: Path) -> None:

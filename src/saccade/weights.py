@@ -189,38 +189,42 @@ def _fetch(name: str, revision: str, patterns: Sequence[str]) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     if not _answers(endpoint):
         raise HubUnreachable(
-            f"the model hub {endpoint} did not answer within {HUB_TIMEOUT_SECONDS:g} seconds, so {name} was not "
-            "fetched: give a folder that holds the model, or try again when the hub can be reached"
+            f"the model hub {endpoint} does not answer (waited at most {HUB_TIMEOUT_SECONDS:g} seconds), so {name} "
+            "was not fetched: give a folder that holds the model, or try again when the hub can be reached"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns) or None))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise WeightsError(f"{endpoint} has no {name} at revision {revision}, or it is not open to you") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise HubUnreachable(f"fetching {name} from {endpoint} failed, what was fetched is kept: {error}") from error
+    except Exception as error:  # of the library's HTTP client, which is another one in each of its versions
+        reason = str(error).partition("\n")[0]
+        raise HubUnreachable(
+            f"fetching {name} from {endpoint} broke off ({reason}); what has come is kept: try again, "
+            "or give a folder that holds the model"
+        ) from error
 
 
 def _answers(endpoint: str) -> bool:
     """Whether the endpoint answers at all. In a thread of its own: looking up a name knows no timeout."""
-    import urllib.error
-    import urllib.request
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
 
     answered = threading.Event()
 
     def ask() -> None:
-        request = urllib.request.Request(endpoint, method="HEAD")
         try:
-            urllib.request.urlopen(request, timeout=HUB_TIMEOUT_SECONDS).close()
-        except urllib.error.HTTPError as error:
-            if error.code < 500:
-                answered.set()
-        except (OSError, ValueError):
+            urlopen(Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT_SECONDS).close()
+        except HTTPError as error:
+            error.close()
+            if error.code >= 500:
+                return
+        except (OSError, ValueError, HTTPException):
             return
-        else:
-            answered.set()
+        answered.set()
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
