@@ -33,7 +33,6 @@ LARGE_BYTES = 100 << 20
 
 app = typer.Typer(
     name="saccade",
-    help="Finds, grounds and describes what happens in video: offline, on one laptop.",
     epilog="Start with: saccade index FOLDER, then: saccade search 'what you remember of it'",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,6 +55,23 @@ EvidenceOption = Annotated[
 ImageOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Search by this picture instead of words.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from saccade import __version__
+
+        _write(f"{__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """Finds, grounds and describes what happens in video: offline, on one laptop."""
+
+
 def main() -> None:
     """The entry point: runs a command and ends the process with its exit code."""
     code = run(sys.argv[1:])
@@ -68,16 +84,17 @@ def run(arguments: Sequence[str]) -> int:
     usage_error: type[Any] = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps it
     try:
         code = app(list(arguments), standalone_mode=False, prog_name="saccade")
-        return code if isinstance(code, int) else 0
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
     except usage_error as error:
         error.show()
         return int(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        _complain("interrupted; what was done is kept, and the same command goes on from there")
-        return INTERRUPTED
     except SaccadeError as error:
         _complain(str(error))
         return 2 if isinstance(error, InputError) else NOTHING
+    if code == INTERRUPTED:
+        _complain("interrupted; what was done is kept, and the same command goes on from there")
+    return code if isinstance(code, int) else 0
 
 
 # ── the commands ──
@@ -361,7 +378,8 @@ def _answer(as_json: bool | None, data: Any, people: Any) -> None:
     if as_json or (as_json is None and not sys.stdout.isatty()):
         import json
 
-        _write(json.dumps(data(), ensure_ascii=False, indent=2) + "\n")
+        plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        _write(json.dumps(data(), ensure_ascii=plain, indent=2) + "\n")
         return
     console = _console(sys.stdout)
     with console.capture() as captured:
@@ -371,9 +389,10 @@ def _answer(as_json: bool | None, data: Any, people: Any) -> None:
 
 
 def _write(text: str) -> None:
-    """To stdout; where nobody reads any more (``| head``), end quietly."""
+    """To stdout, what it cannot show as escapes; where nobody reads any more (``| head``), end quietly."""
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text.encode("utf-8", "surrogateescape").decode(sys.stdout.encoding or "utf-8", "replace"))
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -391,28 +410,24 @@ def _console(stream: Any) -> Console:
 
 
 def _search_text(result: SearchResult) -> Iterable[RenderableType]:
-    yield from _warnings(result.warnings)
     if result.unknown_words:
-        yield _styled(f"nobody here understands: {', '.join(result.unknown_words)}", "yellow")
-    if not result.hits:
-        yield "Nothing found."
-        return
+        yield _styled(f"not understood: {', '.join(result.unknown_words)}", "yellow")
     if not result.present:
-        yield _styled("It is not in here. The closest were:", "bold")
+        yield _styled("It is not in here. The closest were:" if result.hits else "It is not in here.", "bold")
     for rank, hit in enumerate(result.hits, 1):
         yield from _moment_text(rank, hit, result.query, Path(hit.path).name)
+    yield from _warnings(result.warnings)
 
 
 def _ground_text(result: GroundResult) -> Iterable[RenderableType]:
-    yield from _warnings(result.warnings)
-    if not result.moments:
-        yield "Nothing found."
-        return
     if not result.present:
-        yield _styled("It is not in this video. The closest were:", "bold")
+        closest = "It is not in this video. The closest were:" if result.moments else "It is not in this video."
+        yield _styled(closest, "bold")
     for rank, moment in enumerate(result.moments, 1):
         yield from _moment_text(rank, moment, result.query, Path(result.path).name)
-    yield _curve_text(result)
+    if result.curve:
+        yield _curve_text(result)
+    yield from _warnings(result.warnings)
 
 
 def _moment_text(rank: int, moment: Moment | Hit, query: str, name: str) -> Iterable[RenderableType]:
@@ -444,8 +459,6 @@ def _curve_text(result: GroundResult) -> Text:
     """The relevance curve as a row of bars, from the video's lowest to its highest score."""
     scores = [point.score for point in result.curve]
     width = min(len(scores), 72)
-    if not width:
-        return _styled("", "")
     low, high = min(scores), max(scores)
     peaks = [max(scores[n * len(scores) // width : (n + 1) * len(scores) // width]) for n in range(width)]
     bars = "".join("▁▂▃▄▅▆▇█"[round(7 * (peak - low) / (high - low)) if high > low else 0] for peak in peaks)
@@ -509,7 +522,7 @@ def _checks_table(checks: Sequence[Check]) -> RenderableType:
 
 
 def _warnings(warnings: Sequence[str]) -> Iterable[Text]:
-    return (_styled(warning, "yellow") for warning in warnings)
+    return (_styled(f"note: {warning}", "yellow") for warning in warnings)
 
 
 def _styled(text: str, style: str) -> Text:
