@@ -54,6 +54,11 @@ LONGEST_LINE_SECONDS = 120.0
 
 PROBE_SECONDS = 0.5
 MAX_PROBES = 24
+UNSEEN_SECONDS = 1.5
+MAX_CONFIRMATIONS = 2
+MAX_READS_BETWEEN = 3
+"""Where one text gives way to another and neither stands for UNSEEN_SECONDS, up to this many frames more are read."""
+
 FRAMES_AT_ONCE = 8
 
 Image = npt.NDArray[np.uint8]
@@ -77,13 +82,12 @@ def read_screen(
     """
     if not (every > 0 and duration >= 0 and begin >= 0):
         raise InputError(f"frames are read every so many seconds of a file, got {every=} {duration=} {begin=}")
-    reader = _reader()
-    follower = _Follower(str(path), begin, worker)
+    follower = _Follower(str(path), begin, _reader(), worker)
     moments = [moment for moment in _moments(shots, duration, every) if moment.seconds >= begin]
     for first in range(0, len(moments), FRAMES_AT_ONCE):
         batch = moments[first : first + FRAMES_AT_ONCE]
         for moment, image in zip(batch, follower.frames([moment.seconds for moment in batch]), strict=False):
-            yield follower.follow(moment, image, reader)
+            yield follower.follow(moment, image)
     yield follower.end(duration)
 
 
@@ -195,19 +199,24 @@ def _enlarged(image: Image) -> Image:
 
 
 def _judged(text: str, score: float, box: _Box, proportion: float) -> list[_Line]:
-    """The line where it is sure, an empty one where something long stands that was not understood, else none."""
-    holes = "  " in text.strip()  # letters that the recogniser does not know leave two blanks
+    """The line where it is sure, an empty one where something was not understood, none where it is neither."""
+    blanks = "  " in text  # letters that the recogniser does not know leave nothing between the blanks around them
     text = unicodedata.normalize("NFC", " ".join(text.split()))
-    letters = sum(mark.isalnum() for mark in text)
-    enough = MIN_SCORE_OF_ONE_LETTER if letters == 1 else MIN_SCORE
-    lines = [_Line(text, score, box)] if letters and score >= enough else []
-    if proportion >= UNREAD_PROPORTION and (holes or (not lines and score < UNREAD_SCORE)):
+    letters = [mark for mark in text if mark.isalnum()]
+    alone = len(letters) == 1 and score >= MIN_SCORE_OF_ONE_LETTER and letters[0].isascii()
+    sure = box.height <= MAX_HEIGHT and (alone or (len(letters) > 1 and score >= MIN_SCORE))
+    lines = [_Line(text, score, box)] if sure else []
+    silent = not text and proportion >= UNREAD_PROPORTION and UNREAD_HEIGHT <= box.height <= MAX_HEIGHT
+    if silent or (blanks and proportion >= UNREAD_PROPORTION and score >= UNREAD_SCORE):
         lines.append(_Line("", score, box))
     return lines
 
 
-UNREAD_PROPORTION = 3.0
+MAX_HEIGHT = 0.5
+UNREAD_PROPORTION = 2.5
+UNREAD_HEIGHT = 0.04
 UNREAD_SCORE = 0.5
+UNREAD_SHARE = 1 / 3
 
 
 def _in_reading_order(lines: list[_Line]) -> list[_Line]:
@@ -235,42 +244,65 @@ class _Track:
     look: _Look
 
 
+@dataclass(eq=False)
+class _Probe:
+    """A frame between two that are read; it is itself read only to decide a doubt."""
+
+    seconds: float
+    image: Image
+    grey: Grey
+    lines: list[_Line] | None = None
+
+
 @dataclass(frozen=True)
 class _Read:
-    """The frame read last."""
+    """A frame that was read."""
 
     moment: _Moment
     small: Grey
-    unread: int
+    grey: Grey
+    lines: tuple[_Line, ...]
+
+    @property
+    def known(self) -> list[_Line]:
+        """The lines that were understood."""
+        return [line for line in self.lines if line.text]
+
+    @property
+    def unread(self) -> int:
+        """How many lines were not understood; a few among many others are pictures of something else."""
+        unread = len(self.lines) - len(self.known)
+        return unread if unread >= UNREAD_SHARE * len(self.lines) else 0
 
 
 class _Follower:
     """Carries lines from one frame read to the next, and finds where between two frames a line begins and ends."""
 
-    def __init__(self, path: str, begin: float, worker: Worker | None) -> None:
+    def __init__(self, path: str, begin: float, reader: _Reader, worker: Worker | None) -> None:
+        self._reader = reader
         self._path = path
         self._worker = worker
         self._until = begin
         self._tracks: list[_Track] = []
         self._ended: list[TimedText] = []
         self._last: _Read | None = None
-        self._probed: tuple[Span, list[tuple[float, Grey]]] | None = None
+        self._probed: tuple[Span, list[_Probe]] | None = None
+        self._confirmations = 0
 
     def frames(self, seconds: Sequence[float]) -> list[Image]:
         """The frames on display at these times."""
         batches = sample(self._path, at=list(seconds), short_side=SHORT_SIDE, worker=self._worker)
         return [image for frames in batches for image in frames.images]
 
-    def follow(self, moment: _Moment, image: Image, reader: _Reader) -> Stretch:
+    def follow(self, moment: _Moment, image: Image) -> Stretch:
         """Read a frame, close the lines that are gone and open the new ones."""
         small = _small(image)
         last = self._last
         if last is None or last.moment.shot != moment.shot or _changed(last.small, small):
-            lines = reader.read(image)
-            self._match([line for line in lines if line.text], moment, _grey(image))
-            self._last = _Read(moment, small, sum(not line.text for line in lines))
+            self._take(_Read(moment, small, _grey(image), tuple(self._reader.read(image))), MAX_READS_BETWEEN)
         else:
             self._last = replace(last, moment=moment)
+        assert self._last is not None
         return self._stretch(moment.seconds, moment, self._last.unread)
 
     def end(self, duration: float) -> Stretch:
@@ -280,59 +312,105 @@ class _Follower:
         self._tracks = []
         return self._stretch(max(duration, self._until), None, 0)
 
-    def _match(self, lines: list[_Line], moment: _Moment, grey: Grey) -> None:
-        stayed = _pairs(self._tracks, lines)
-        gone = [track for place, track in enumerate(self._tracks) if place not in stayed]
-        same_shot = self._last is not None and self._last.moment.shot == moment.shot
-        if self._last is not None:
-            self._close(gone, moment.seconds if same_shot else min(moment.seconds, self._last.moment.shot.end))
-        kept = set(stayed.values())
-        new = [line for place, line in enumerate(lines) if place not in kept]
-        since = self._last.moment.seconds if self._last is not None and same_shot else moment.shot.start
-        opened = self._opened(new, max(since, self._until), moment.seconds, grey)
+    def _take(self, read: _Read, more: int) -> int:
+        """Take in a frame that was read. What came and went before it is read too, in at most ``more`` frames.
+
+        Returns how many of those are left.
+        """
+        between = self._unseen_between(read) if more else None
+        if between is not None:
+            moment = replace(read.moment, seconds=between.centre)
+            for image in self.frames([between.centre]):
+                lines = tuple(self._reader.read(image))
+                more = self._take(_Read(moment, _small(image), _grey(image), lines), more - 1)
+                return self._take(read, more)
+        stayed = _pairs(self._tracks, read.known)
+        self._close([track for place, track in enumerate(self._tracks) if place not in stayed], self._latest(read))
+        opened = self._opened([line for place, line in enumerate(read.known) if place not in stayed.values()], read)
         for place, track in enumerate(self._tracks):
             if place in stayed:
-                line = lines[stayed[place]]
-                track.look = _Look.of(line.box, grey)
+                line = read.known[stayed[place]]
+                track.look = _Look.of(line.box, read.grey)
                 track.line = line if line.score > track.line.score else track.line
         self._tracks = [track for place, track in enumerate(self._tracks) if place in stayed] + opened
+        self._last = read
+        return more
+
+    def _latest(self, read: _Read) -> float:
+        """How late what was read last can end when it is gone in this frame."""
+        assert self._last is not None or not self._tracks
+        return min(read.moment.seconds, self._last.moment.shot.end) if self._last else read.moment.seconds
+
+    def _earliest(self, read: _Read) -> float:
+        """How early a line can begin that is new in this frame."""
+        same = self._last is not None and self._last.moment.shot == read.moment.shot
+        return max(self._last.moment.seconds if same and self._last else read.moment.shot.start, self._until)
+
+    def _unseen_between(self, read: _Read) -> Span | None:
+        """The stretch of a shot between the end of the lines that go and the begin of those that come, if long."""
+        if self._last is None or self._last.moment.shot != read.moment.shot:
+            return None
+        stayed = _pairs(self._tracks, read.known)
+        gone = [track for place, track in enumerate(self._tracks) if place not in stayed]
+        new = [line for place, line in enumerate(read.known) if place not in stayed.values()]
+        if not (gone and new):
+            return None
+        ends = sorted(self._end_of(track, self._latest(read)) for track in gone)
+        starts = sorted(self._start_of(line, read) for line in new)
+        end, start = ends[len(ends) // 2], starts[len(starts) // 2]
+        return Span(end, start) if start - end >= UNSEEN_SECONDS else None
 
     def _close(self, tracks: Sequence[_Track], latest: float) -> None:
         """End these lines somewhere from the frame read last up to ``latest``."""
-        assert self._last is not None
         for track in tracks:
-            end, look = latest, track.look
-            for seconds, grey in self._between(self._last.moment.seconds, latest):
-                found = look.found_in(grey)
-                if found is None:
-                    end = seconds
-                    break
-                look = found
-            self._emit(track, end)
+            self._emit(track, self._end_of(track, latest))
 
-    def _opened(self, lines: Sequence[_Line], earliest: float, seconds: float, grey: Grey) -> list[_Track]:
-        """Begin these lines somewhere from ``earliest`` up to the frame at ``seconds`` that they were read in."""
-        tracks = []
-        for line in lines:
-            start, look = earliest, _Look.of(line.box, grey)
-            seen = seconds
-            for before, picture in reversed(self._between(earliest, seconds)):
-                found = look.found_in(picture)
-                if found is None:
-                    start = seen
-                    break
-                seen, look = before, found
-            tracks.append(_Track(start, line, _Look.of(line.box, grey)))
-        return tracks
+    def _end_of(self, track: _Track, latest: float) -> float:
+        assert self._last is not None
+        look, seen = track.look, self._last.moment.seconds
+        for probe in self._between(seen, latest):
+            found = self._found(track.line, look, probe)
+            if found is None:
+                return (seen + probe.seconds) / 2
+            seen, look = probe.seconds, found
+        return latest
 
-    def _between(self, start: float, end: float) -> list[tuple[float, Grey]]:
+    def _opened(self, lines: Sequence[_Line], read: _Read) -> list[_Track]:
+        """Begin these lines, which are new in this frame."""
+        return [_Track(self._start_of(line, read), line, _Look.of(line.box, read.grey)) for line in lines]
+
+    def _start_of(self, line: _Line, read: _Read) -> float:
+        look, seen = _Look.of(line.box, read.grey), read.moment.seconds
+        for probe in reversed(self._between(self._earliest(read), seen)):
+            found = self._found(line, look, probe)
+            if found is None:
+                return (seen + probe.seconds) / 2
+            seen, look = probe.seconds, found
+        return self._earliest(read)
+
+    def _found(self, line: _Line, look: _Look, probe: _Probe) -> _Look | None:
+        """The line in a frame between two that were read; where its picture alone does not decide, it is read."""
+        found, likeness = look.search(probe.grey)
+        if likeness >= SURELY_LIKE or likeness < SURELY_UNLIKE:
+            return found if likeness >= SURELY_LIKE else None
+        if probe.lines is None:
+            if self._confirmations == 0:
+                return found if likeness >= PROBABLY_LIKE else None
+            self._confirmations -= 1
+            probe.lines = self._reader.read(probe.image)
+        same = _pairs([_Track(0.0, line, look)], probe.lines)
+        return _Look.of(probe.lines[same[0]].box, probe.grey) if same else None
+
+    def _between(self, start: float, end: float) -> list[_Probe]:
         """Frames inside a stretch, close enough to place a change; the stretch asked for last is remembered."""
         span = Span(start, max(start, end))
         if self._probed is None or self._probed[0] != span:
             steps = min(MAX_PROBES, math.ceil(span.duration / PROBE_SECONDS))
             times = [start + span.duration * step / steps for step in range(1, steps)]
             images = self.frames(times) if times else []
-            self._probed = span, [(time, _grey(image)) for time, image in zip(times, images, strict=False)]
+            probes = [_Probe(time, image, _grey(image)) for time, image in zip(times, images, strict=False)]
+            self._probed = span, probes
+            self._confirmations = MAX_CONFIRMATIONS
         return self._probed[1]
 
     def _emit(self, track: _Track, end: float) -> None:
@@ -393,7 +471,9 @@ def _distance(one: _Box, other: _Box) -> float:
 # ---- pictures ------------------------------------------------------------------------------------------------
 
 LOOK_WIDTH = 640
-MIN_CORRELATION = 0.55
+SURELY_LIKE, PROBABLY_LIKE, SURELY_UNLIKE = 0.85, 0.7, 0.35
+"""Correlation with a line's picture from which it is there, from which it is taken to be there, and below which not."""
+
 SMALL_WIDTH = 192
 CHANGED_LEVELS = 14.0
 
@@ -410,23 +490,20 @@ class _Look:
         top, bottom, left, right = _pixels(box, grey, 0.0)
         return cls(box, grey[top:bottom, left:right])
 
-    def found_in(self, grey: Grey) -> _Look | None:
-        """The line in another frame, at most half its height away, or None."""
+    def search(self, grey: Grey) -> tuple[_Look, float]:
+        """Where the line's picture fits best in another frame, at most half its height away, and how well (to 1)."""
         import cv2
 
         top, bottom, left, right = _pixels(self.box, grey, 0.5)
         field = grey[top:bottom, left:right]
         rows, columns = self.picture.shape
         if rows > field.shape[0] or columns > field.shape[1] or self.picture.std() < 1.0:
-            return None
-        match = cv2.matchTemplate(field, self.picture, cv2.TM_CCOEFF_NORMED)
-        _, best, _, (x, y) = cv2.minMaxLoc(match)
-        if best < MIN_CORRELATION:
-            return None
+            return self, 0.0
+        _, likeness, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(field, self.picture, cv2.TM_CCOEFF_NORMED))
         height, width = grey.shape
         x, y = left + x, top + y
         box = _Box(x / width, y / height, (x + columns) / width, (y + rows) / height)
-        return _Look(box, self.picture)
+        return _Look(box, self.picture), float(likeness)
 
 
 def _pixels(box: _Box, grey: Grey, margin: float) -> tuple[int, int, int, int]:
