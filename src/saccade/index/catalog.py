@@ -55,7 +55,7 @@ class Catalog:
         LibraryError where there is none, it is damaged, of a newer format, or not ours.
         """
         folder = Path(os.path.abspath(os.path.expanduser(folder)))
-        if create and not (folder / schema.DATABASE).exists():
+        if create:
             schema.create(folder)
         catalog = cls(folder)
         try:

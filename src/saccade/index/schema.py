@@ -19,6 +19,7 @@ DATABASE = "library.db"
 FORMAT = 1
 APPLICATION_ID = 0x5ACCADE
 BUSY_SECONDS = 60.0
+_NO_LIBRARY = "{} holds no library yet: index something into it first"
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -137,7 +138,7 @@ def connect(folder: Path) -> sqlite3.Connection:
     """
     path = folder / DATABASE
     if not path.is_file():
-        raise LibraryError(f"{folder} holds no library yet: index something into it first")
+        raise LibraryError(_NO_LIBRARY.format(folder))
     writable = os.access(path, os.W_OK) and os.access(folder, os.W_OK)
     wal = folder / f"{DATABASE}-wal"
     if not writable and wal.exists() and wal.stat().st_size:
@@ -151,11 +152,15 @@ def connect(folder: Path) -> sqlite3.Connection:
             isolation_level=None,
             check_same_thread=False,
         )
+    except sqlite3.Error as error:
+        raise LibraryError(f"{path} cannot be opened: {error}") from None
+    try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -32768")
     except sqlite3.Error as error:
-        raise LibraryError(f"{path} cannot be opened: {error}") from None
+        connection.close()
+        raise LibraryError(f"{path} cannot be read: {error}") from None
     return connection
 
 
@@ -163,6 +168,8 @@ def check_format(connection: sqlite3.Connection, folder: Path) -> None:
     """LibraryError unless this is a library of the format that this saccade reads and writes."""
     try:
         ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        if not ours and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            raise LibraryError(_NO_LIBRARY.format(folder))
         row = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone() if ours else None
     except sqlite3.DatabaseError as error:
         raise LibraryError(f"{folder / DATABASE} is damaged or no database: {error}") from None
@@ -175,17 +182,20 @@ def check_format(connection: sqlite3.Connection, folder: Path) -> None:
 
 
 def create(folder: Path) -> None:
-    """Make an empty library in ``folder`` unless one is there; two processes may try at once."""
+    """Make an empty library in ``folder`` unless one is there; two processes may try at once, or one die of it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "proxies").mkdir(exist_ok=True)
         connection = sqlite3.connect(folder / DATABASE, timeout=BUSY_SECONDS, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         raise LibraryError(f"no library can be made in {folder}: {error}") from None
+    filled = "SELECT 1 FROM sqlite_master LIMIT 1"
     try:
+        if connection.execute(filled).fetchone():
+            return
         _enter_wal(connection)
         connection.execute("BEGIN IMMEDIATE")
-        if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        if not connection.execute(filled).fetchone():
             for statement in _statements(TABLES):
                 connection.execute(statement)
             connection.execute("INSERT INTO meta VALUES ('format', ?), ('version', '0')", (str(FORMAT),))
