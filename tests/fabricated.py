@@ -20,7 +20,7 @@ from saccade.types import Coverage, Span, StreamInfo, TimedText, VideoInfo
 
 @dataclass(frozen=True)
 class Made:
-    """One made-up video: (start, end, text) said and written, cut times, and one vector a second."""
+    """One made-up video: (start, end, text) said and written, cut times, and vectors spread evenly."""
 
     name: str
     duration: float
@@ -55,7 +55,8 @@ def put(catalog: Catalog, made: Made, encoder: str = "tiny@1") -> str:
             writer.serve(key)
         if made.vectors is not None:
             key = writer.begin_pass(video, "seen", encoder)
-            pts = np.arange(len(made.vectors), dtype=np.int64) * 1000
+            step = 1000 * made.duration / len(made.vectors)
+            pts = (np.arange(len(made.vectors)) * step).astype(np.int64)
             writer.put_vectors(key, whole, FrameVectors(made.vectors.astype(np.float32), pts, Fraction(1, 1000)))
             writer.update_pass(key, Coverage("seen", "done", made.duration, items=len(pts), tool=encoder))
             writer.serve(key)
