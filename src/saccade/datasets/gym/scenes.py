@@ -277,7 +277,8 @@ def beside_the_car(rng: Random, colour: Colour = (44, 108, 214), name: str = "bl
     turns = [car(colour, turn, 2.1) for turn in range(0, 60, 12)]
 
     def draw(t: float) -> Image.Image:
-        picture = street.crop(((x := 120 + int(t * 130) % 500), 0, x + WIDTH, HEIGHT))
+        x = 120 + int(min(t, 4) * 130)
+        picture = street.crop((x, 0, x + WIDTH, HEIGHT))
         put(picture, turns[int(t * 40) % 5], 150 + 14 * math.sin(t), 188 + 2 * math.sin(t * 17))
         return picture
 
