@@ -93,6 +93,17 @@ def test_what_is_cached_says_what_the_package_says(encoder: SentenceEncoder) -> 
     np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("damage", ["delete", "cut"])
+def test_a_damaged_cache_is_made_anew(encoder: SentenceEncoder, damage: str) -> None:
+    (table,) = weights.cache_folder().glob("sentence/*/table.npy")
+    if damage == "delete":
+        table.unlink()
+    else:
+        table.write_bytes(table.read_bytes()[:1000])
+    np.testing.assert_allclose(SentenceEncoder().encode(ENGLISH), encoder.encode(ENGLISH), atol=1e-6)
+    assert table.stat().st_size > 60_000_000
+
+
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SACCADE_CACHE", str(tmp_path / "file"))

