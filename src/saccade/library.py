@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from saccade.errors import InputError, LibraryError
+from saccade.errors import InputError, LibraryError, WeightsError
 from saccade.index.board import Board, vocabulary_cache
 from saccade.index.catalog import Catalog
 from saccade.index.query import Query, picture_query
@@ -128,7 +128,7 @@ class Library:
             verify=verify,
             on_progress=on_progress,
         )
-        self._current_judge().prepare()
+        self._prepare()
         return report
 
     def plan(
@@ -161,7 +161,7 @@ class Library:
             from saccade.encode import sentence_encoder
 
             vocabulary_cache(self.catalog, sentence_encoder()).keep_only(self.catalog.vocabulary())
-            self._current_judge().prepare()
+            self._prepare()
         return row.path
 
     # ── what comes out ──
@@ -292,22 +292,31 @@ class Library:
 
     # ── asking ──
 
-    def _current_judge(self, tower: bool = True) -> Judge:
+    def _current_judge(self) -> Judge:
         """A judge of the library as it is now; while nothing changes, the same one."""
         from saccade.encode import sentence_encoder
 
         if self._judge is None or self._judge.board.version != self.catalog.version:
-            board = Board(self.catalog, sentence_encoder(), self.catalog.default_encoder())
-            self._judge = Judge(board)
-        if tower and self._judge.tower is None and "seen" in self._judge.board.items:
-            self._judge.tower = self.encoder()
+            self._judge = Judge(Board(self.catalog, sentence_encoder(), self.catalog.default_encoder()))
         return self._judge
+
+    def _prepare(self) -> None:
+        """Measures the background of the library as it is now, so that the next search need not."""
+        judge = self._current_judge()
+        judge.tower = self.encoder() if "seen" in judge.board.items else None
+        judge.prepare()
 
     def _ask(self, text: str | None, image: Any, kinds: Sequence[str]) -> tuple[Judge, Query, list[str]]:
         if (text is None or not text.strip()) == (image is None):
             raise InputError("a search needs words or an image, one of the two")
-        judge = self._current_judge(tower="seen" in kinds)
-        warnings = [NO_ENCODER] if "seen" in kinds and judge.board.encoder is None else []
+        judge, warnings = self._current_judge(), []
+        if "seen" in kinds and image is None:
+            try:
+                judge.tower = self.encoder()
+            except WeightsError as error:
+                warnings.append(f"searched by what is said and written only: {error}")
+            if judge.board.encoder is None:
+                warnings.append(NO_ENCODER)
         query = judge.read(text or "") if image is None else picture_query(self._look_at(image))
         if not judge.can_tell(query, kinds):
             warnings.append(NO_BACKGROUND)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saccade.errors import LibraryError
-from saccade.index.board import Board, Floats
+from saccade.index.board import TEXT_KINDS, Board, Floats
 from saccade.index.fusion import Null
 from saccade.index.query import (
     BACKGROUNDS,
@@ -69,16 +69,22 @@ class Judge:
 
     def confidence(self, query: Query, evidence: Sequence[str], score: float) -> float:
         """1 − p of a moment's score, in [0, 1)."""
-        return 1.0 - self._fused_null(query.background, evidence).p(score)
+        return 1.0 - self._fused_null(query.background, self._readable(query, evidence)).p(score)
 
     def can_tell(self, query: Query, evidence: Sequence[str]) -> bool:
         """Whether there is enough to compare with; if not, confidence is 0 throughout."""
-        return bool(self._fused_null(query.background, evidence))
+        return bool(self._fused_null(query.background, self._readable(query, evidence)))
 
     def prepare(self) -> None:
         """Measures every null that searches in words will ask for, so that they need not."""
         for background in BACKGROUNDS:
-            self._fused_null(background, EVIDENCE)
+            for query in self._background(background)[:1]:
+                self._fused_null(background, self._readable(query, EVIDENCE))
+
+    def _readable(self, query: Query, evidence: Sequence[str]) -> tuple[str, ...]:
+        """The kinds of evidence that this library has and this query can be compared with."""
+        unread = {"seen"} if query.seen is None else set(TEXT_KINDS) if query.meaning is None else set()
+        return tuple(kind for kind in EVIDENCE if kind in evidence and kind in self.board.items and kind not in unread)
 
     def _null(self, background: str, channel: str) -> Null:
         kind = channel.partition(".")[0]
@@ -91,15 +97,14 @@ class Judge:
 
         return self._kept(background, channel, best)
 
-    def _fused_null(self, background: str, evidence: Sequence[str]) -> Null:
+    def _fused_null(self, background: str, kinds: Sequence[str]) -> Null:
         def best(queries: Sequence[Query]) -> list[float]:
             if background == IMAGE_BACKGROUND:
                 seen = self._null(background, "seen")
                 return [float(surprise) for surprise in seen.surprise(seen.values)]
-            sums = (self.board.cell_sums(self.surprises(query, evidence)) for query in queries)
+            sums = (self.board.cell_sums(self.surprises(query, kinds)) for query in queries)
             return [float(cells.max(initial=0.0)) for cells in sums]
 
-        kinds = [kind for kind in EVIDENCE if kind in evidence and kind in self.board.items]
         return self._kept(background, "sum of " + "+".join(kinds), best)
 
     def _kept(self, background: str, what: str, measure: Callable[[Sequence[Query]], list[float]]) -> Null:
