@@ -155,10 +155,10 @@ def _resample(resampler: av.AudioResampler, frame: AudioFrame | None) -> Iterato
 
 def _decoded(path: str, begin: float) -> Iterator[tuple[Fraction | None, AudioFrame]]:
     """Decoded frames of the first sound track with their seconds since the container's start, from about ``begin``."""
-    import av
+    from saccade.video.media import open_media
 
     if begin > PREROLL_SECONDS:
-        with av.open(path, metadata_errors="replace") as container:
+        with open_media(path) as container:
             frames = _frames(container, path, begin - PREROLL_SECONDS)
             first = next(frames, None)
             # Some demuxers seek to a later place, or count from there: then the whole way is walked instead.
@@ -166,20 +166,20 @@ def _decoded(path: str, begin: float) -> Iterator[tuple[Fraction | None, AudioFr
                 yield first
                 yield from frames
                 return
-    with av.open(path, metadata_errors="replace") as container:
+    with open_media(path) as container:
         yield from _frames(container, path, None)
 
 
 def _frames(container: InputContainer, path: str, seek: float | None) -> Iterator[tuple[Fraction | None, AudioFrame]]:
     import av
 
-    if not container.streams.audio:
+    from saccade.video.media import only, start_of
+
+    stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+    if stream is None:
         return
-    stream = container.streams.audio[0]
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = av.stream.Discard.all
-    start = Fraction(container.start_time or 0, av.time_base)
+    only(container, stream)
+    start = start_of(container)
     if seek is not None and stream.time_base:
         try:
             container.seek(int((Fraction(seek) + start) / stream.time_base), stream=stream)

@@ -445,12 +445,12 @@ def demux_tracks(path: str) -> Iterator[Item]:
     """The child's side: yields a header for each subtitle track, {"source", "language", "note", "cues"}."""
     import av
 
-    with av.open(path, metadata_errors="replace") as container:
+    from saccade.video.media import only, open_media, start_of
+
+    with open_media(path) as container:
         readable = [stream for stream in container.streams.subtitles if _codec(stream) in TEXT_CODECS]
         kept = {stream.index for stream in readable}
-        for stream in container.streams:
-            if stream.index not in kept:
-                stream.discard = av.stream.Discard.all
+        only(container, *readable)
         packets: dict[int, list[_Packet]] = {index: [] for index in kept}
         damage = ""
         try:
@@ -459,7 +459,7 @@ def demux_tracks(path: str) -> Iterator[Item]:
                     packets[packet.stream_index].append(_packet(packet))
         except av.FFmpegError as error:
             damage = f"the file is damaged ({error.strerror}), what came before that is kept"
-        start = Fraction(container.start_time or 0, av.time_base)
+        start = start_of(container)
         for stream in container.streams.subtitles:
             language, codec = stream.language, _codec(stream)
             source = f"track {stream.index}" + (f" ({language})" if language_code(language) else "")
