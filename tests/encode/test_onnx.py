@@ -327,6 +327,36 @@ def test_a_processor_inside_a_processor_config_is_read(copied: Callable[[str], P
     np.testing.assert_array_equal(load_encoder(str(folder)).encode_frames(images), expected)
 
 
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    state = json.loads(path.read_text())
+    change(state)
+    path.write_text(json.dumps(state))
+
+
+def test_siglip_2_as_the_hub_describes_it(models: dict[str, Any], copied: Callable[[str], Path]) -> None:
+    folder = copied("siglip2")
+    # Sparse configs, a length without meaning, and a tokenizer that leaves lower case to its class.
+    rewrite(folder / "config.json", lambda config: config["text_config"].pop("max_position_embeddings"))
+    gemma = {"tokenizer_class": "GemmaTokenizer", "do_lower_case": True, "model_max_length": 10**30}
+    rewrite(folder / "tokenizer_config.json", lambda config: config.update(gemma))
+    rewrite(folder / "tokenizer.json", lambda state: state["normalizer"]["normalizers"].pop(0))
+    expected = load_encoder(str(models["siglip2"].folder)).encode_text(TEXTS)
+    np.testing.assert_array_equal(load_encoder(str(folder)).encode_text(TEXTS), expected)
+
+
+def test_clip_as_its_oldest_files_describe_it(models: dict[str, Any], copied: Callable[[str], Path]) -> None:
+    folder = copied("clip")
+    old = {"crop_size": 32, "size": 32, "resample": 3, "feature_extractor_type": "CLIPFeatureExtractor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(old))
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": {"content": "<|endoftext|>"}}))
+    rewrite(folder / "config.json", lambda config: config["text_config"].pop("max_position_embeddings"))
+    full, encoder = load_encoder(str(models["clip"].folder)), load_encoder(str(folder))
+    images = frames(2, 50, 70)
+    np.testing.assert_array_equal(encoder.encode_frames(images), full.encode_frames(images))
+    np.testing.assert_allclose(encoder.encode_text(TEXTS), full.encode_text(TEXTS), atol=1e-6)
+
+
 def test_a_ribbon_does_not_fill_the_memory(tiny_clip: Path) -> None:
     encoder = OnnxEncoder.load(str(tiny_clip))
     ribbon = np.tile(frames(1, 2, 2000), (1, 1, 10, 1))
