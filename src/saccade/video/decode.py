@@ -94,6 +94,16 @@ class Decoder:
             return []
         return [(self._place(frame), frame) for frame in frames]
 
+    def decode_alone(self, packet: Packet[VideoStream]) -> list[tuple[int, VideoFrame]]:
+        """The frames of a packet that stands by itself, such as a keyframe, without waiting for others."""
+        frames = self.decode(packet)
+        try:
+            frames += [(self._place(frame), frame) for frame in self.stream.decode(None)]
+        except EOFError:
+            pass
+        self.restart()
+        return frames
+
     def restart(self) -> None:
         """Forget everything: the next packet comes from elsewhere."""
         self.stream.codec_context.flush_buffers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ from saccade.video.decode import Decoder
 COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 """Pictures that a file carries beside its film: no video stream to us."""
 
+PROXY_MARK = "saccade proxy: times count from 0"
+"""The comment in a proxy, whose clock begins at 0 whatever its first picture's time."""
+
 GENERATE_PTS = 0x0001
 """FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets."""
 
@@ -42,7 +46,16 @@ def open_media(path: str) -> Iterator[InputContainer]:
 
 def start_of(container: InputContainer) -> Fraction:
     """The container's start in seconds, what ffprobe calls the format's start_time; 0 where it has none."""
+    if container.metadata.get("comment") == PROXY_MARK:
+        return Fraction(0)
     return Fraction(container.start_time or 0, av.time_base)
+
+
+def base_of(stream: Stream) -> Fraction:
+    """The unit of a stream's timestamps, in seconds."""
+    base = stream.time_base
+    assert base is not None  # every stream of an opened container has one
+    return base
 
 
 def video_of(container: InputContainer) -> VideoStream | None:
@@ -58,6 +71,25 @@ def only(container: InputContainer, *streams: Stream) -> None:
     for stream in container.streams:
         if stream not in streams:
             stream.discard = Discard.all
+
+
+def has_video(path: str) -> bool:
+    """Whether some video stream can be tried."""
+    with open_media(path) as container:
+        return video_of(container) is not None
+
+
+def has_sound(path: str) -> bool:
+    """Whether some sound track can be tried."""
+    with open_media(path) as container:
+        return any(stream.codec_context is not None for stream in container.streams.audio)
+
+
+def extent(path: str) -> Fraction:
+    """Seconds from the container's start to the end of its longest video or sound track, as far as is known."""
+    with open_media(path) as container:
+        duration = _duration_in_header(container)
+    return _duration_by_reading(path) if duration is None else duration
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
@@ -79,8 +111,23 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
         yield packet
 
 
+def first_frame(path: str) -> VideoFrame | None:
+    """The first frame that decodes near the beginning, or None. It alone knows how the picture is turned."""
+    with open_media(path) as container:
+        stream = video_of(container)
+        if stream is None:
+            return None
+        only(container, stream)
+        decoder = Decoder(stream)
+        for packet in itertools.islice(packets_of(container, stream), FIRST_FRAME_PACKETS):
+            for _, frame in decoder.decode(packet):
+                return frame
+    return None
+
+
 def describe(path: str) -> Iterator[tuple[dict[str, Any], tuple[()]]]:
     """The job behind ``probe``: one item that holds VideoInfo's fields in JSON-able form."""
+    first = first_frame(path)
     with open_media(path) as container:
         if not any(stream.type in ("video", "audio", "subtitle") for stream in container.streams):
             raise UnreadableMedia(path, "it holds neither video nor sound")
@@ -93,13 +140,10 @@ def describe(path: str) -> Iterator[tuple[dict[str, Any], tuple[()]]]:
             "timecode": _timecode(container),
             "streams": [_stream_facts(stream) for stream in container.streams],
         }
-        duration = _duration_in_header(container)
         stream = video_of(container)
         if stream is not None:
-            facts |= _video_facts(container, stream)
-    if duration is None:
-        duration = _duration_by_reading(path)
-    yield {**facts, "duration": float(duration)}, ()
+            facts |= _video_facts(stream, first)
+    yield {**facts, "duration": float(extent(path))}, ()
 
 
 def _stream_facts(stream: Stream) -> dict[str, Any]:
@@ -115,9 +159,8 @@ def _stream_facts(stream: Stream) -> dict[str, Any]:
     }
 
 
-def _video_facts(container: InputContainer, stream: VideoStream) -> dict[str, Any]:
+def _video_facts(stream: VideoStream, frame: VideoFrame | None) -> dict[str, Any]:
     context = stream.codec_context
-    frame = _first_frame(container, stream)
     upright = Upright.of(frame) if frame is not None else Upright()
     width, height = (frame.width, frame.height) if frame is not None else (context.width, context.height)
     aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -137,19 +180,6 @@ def _video_facts(container: InputContainer, stream: VideoStream) -> dict[str, An
         "bit_depth": bit_depth(frame) if frame is not None else 8,
         "colour": {name: getattr(colour, name) for name in ("matrix", "range", "primaries", "transfer")},
     }
-
-
-def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """The first frame that decodes near the beginning, or None. Reads from the container."""
-    only(container, stream)
-    decoder = Decoder(stream)
-    with contextlib.suppress(av.FFmpegError):
-        for tried, packet in enumerate(container.demux(stream)):
-            for _, frame in decoder.decode(packet):
-                return frame
-            if tried >= FIRST_FRAME_PACKETS:
-                break
-    return None
 
 
 def _duration_in_header(container: InputContainer) -> Fraction | None:

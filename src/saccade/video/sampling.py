@@ -7,7 +7,6 @@ time is the last one at or before it; before the first frame the first one stand
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,14 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from saccade.errors import UnreadableMedia
 from saccade.video.colour import Painter
-from saccade.video.decode import Decoder, Skip, duration_of
-from saccade.video.media import only, open_media, packets_of, start_of, video_of
+from saccade.video.decode import duration_of
+from saccade.video.reader import Reader, Timed
 from saccade.video.timeline import read_timeline
 
 BATCH_BYTES = 16 << 20
@@ -31,34 +28,22 @@ BATCH_FRAMES = 64
 SEEK_SECONDS = 20
 """From this mean distance between wanted times on, seeking to each is tried instead of decoding all between."""
 
-SEEK_BACK_SECONDS = (0, 2, 10, 60)
-"""How far before a wanted time a seek aims, where it landed too late before."""
-
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers with an index that a seek can be trusted in."""
-
-SKIPS: dict[str, Skip] = {"exact": "DEFAULT", "nonref": "NONREF", "keyframes": "NONKEY"}
-
-Shown = tuple[int, VideoFrame]
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What to sample, times as fractions of a second since the container's start; exactly one of the four.
+    """What to sample, times as fractions of a second since the container's start; at most one of the three.
 
     every: a grid up to the video's end (at most ``most`` points, else that many spread evenly); count: as many
-    spread evenly; at: these, ascending; all of them None: each frame.
+    spread evenly; at: these, ascending; none of them: each frame.
     """
 
     every: Fraction | None = None
     most: int | None = None
     count: int | None = None
     at: tuple[Fraction, ...] | None = None
-
-    @property
-    def needs_end(self) -> bool:
-        """Whether the end must be known before the first time is."""
-        return self.count is not None or self.most is not None
 
 
 def sample_frames(
@@ -74,72 +59,93 @@ def sample_frames(
     """The job behind ``sample``: batches of uint8 (T, H, W, 3) with their pts, time base and start."""
     times = None if at is None else tuple(Fraction(second) for second in at)
     wish = Wish(None if every is None else Fraction(every), most, count, times)
-    with open_media(path) as container:
-        stream = video_of(container)
-        if stream is None:
-            raise UnreadableMedia(path, "it holds no video that can be decoded")
-        base, start = base_of(stream), start_of(container)
-        painter = Painter(stream.sample_aspect_ratio, short_side)
-        chosen = _chosen(path, container, stream, wish, mode)
-        for pts, images in _batches(chosen, painter, batch):
-            yield {"pts": pts, "time_base": str(base), "start": str(start)}, (images,)
+    end = Fraction(0)
+    if mode != "exact" or wish.most is not None or wish.count is not None:
+        timeline = read_timeline(path)
+        mode, end = timeline.choose_mode(mode), timeline.end
+    with Reader(path, mode, threads=2) as reader:
+        painter = Painter(reader.stream.sample_aspect_ratio, short_side)
+        clock = {"time_base": str(reader.base), "start": str(reader.start)}
+        any_frame = False
+        for pts, images in in_batches(_chosen(reader, wish, mode, end), painter, batch):
+            any_frame = True
+            yield {"pts": pts, **clock}, (images,)
+        if not any_frame and times != ():
+            reason = f" ({reader.damage[0].reason})" if reader.damage else ""
+            raise UnreadableMedia(path, f"no frame of its video can be decoded{reason}")
 
 
-def choose(
-    frames: Iterable[Shown], times: Iterable[Fraction], stream: VideoStream, start: Fraction, hold: bool
-) -> Iterator[Shown]:
+def choose(frames: Iterable[Timed], times: Iterable[Fraction], reader: Reader, hold: bool) -> Iterator[Timed]:
     """For each of the ascending times the frame on display then, from frames in display order.
 
     Frames that do not advance are passed over. Behind the last frame's end, times stay unanswered, unless it is
     to ``hold``.
     """
-    base = base_of(stream)
     wanted = iter(times)
     time = next(wanted, None)
     before, current = None, None
-    for shown in frames:
+    for timed in frames:
         if time is None:
             return
-        if current is not None and shown[0] <= current[0]:
+        if current is not None and timed[0] <= current[0]:
             continue
-        moment = shown[0] * base - start
+        moment = reader.moment(timed[0])
         while time is not None and time < moment:
-            yield current or shown
+            yield current or timed
             time = next(wanted, None)
-        before, current = current, shown
+        before, current = current, timed
     if current is None:
         return
     pts, frame = current
-    end = (pts + duration_of(frame, before and before[0], pts, stream)) * base - start
+    end = reader.moment(pts + duration_of(frame, before and before[0], pts, reader.stream))
     while time is not None and (hold or time < end):
         yield current
         time = next(wanted, None)
 
 
-def decoded(container: InputContainer, stream: VideoStream, mode: str, threads: int) -> Iterator[Shown]:
-    """(pts, frame) of a whole stream in display order, as far as it can be read.
-
-    Raises UnreadableMedia where packets came but no frame did.
-    """
-    only(container, stream)
-    decoder = Decoder(stream, SKIPS[mode], threads)
-    any_frame = False
-    for packet in packets_of(container, stream):
-        if mode == "keyframes" and packet.size and not packet.is_keyframe:
-            continue
-        for shown in decoder.decode(packet):
-            any_frame = True
-            yield shown
-    if not any_frame:
-        reason = f"no frame decodes ({decoder.damage[0].reason})" if decoder.damage else "its video stream is empty"
-        raise UnreadableMedia(container.name.removeprefix("file:"), reason)
+def in_batches(
+    frames: Iterable[Timed], painter: Painter, most: int | None
+) -> Iterator[tuple[list[int], npt.NDArray[np.uint8]]]:
+    """Painted frames of one size, with their pts, in batches that are bounded in bytes too."""
+    batch = Batch(most)
+    last: tuple[VideoFrame, npt.NDArray[np.uint8]] | None = None
+    for pts, frame in frames:
+        if last is None or last[0] is not frame:
+            last = frame, painter.paint(frame)
+        if batch.is_full_for(last[1]):
+            yield batch.take()
+        batch.add(pts, last[1])
+    if batch:
+        yield batch.take()
 
 
-def base_of(stream: VideoStream) -> Fraction:
-    """The unit of the stream's timestamps, in seconds."""
-    base = stream.time_base
-    assert base is not None  # every stream of an opened container has one
-    return base
+class Batch:
+    """Frames of one size with their pts; most: how many at most, by default as many as fit BATCH_BYTES."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+        self._pts: list[int] = []
+        self._images: list[npt.NDArray[np.uint8]] = []
+
+    def __len__(self) -> int:
+        return len(self._pts)
+
+    def is_full_for(self, image: npt.NDArray[np.uint8]) -> bool:
+        """Whether the batch must be taken before this image can be added."""
+        if not self._images:
+            return False
+        most = self._most or max(1, min(BATCH_FRAMES, BATCH_BYTES // image.nbytes))
+        return len(self._images) >= most or image.shape != self._images[0].shape
+
+    def add(self, pts: int, image: npt.NDArray[np.uint8]) -> None:
+        self._pts.append(pts)
+        self._images.append(image)
+
+    def take(self) -> tuple[list[int], npt.NDArray[np.uint8]]:
+        """The pts and uint8 (T, H, W, 3); empties the batch."""
+        taken = self._pts, np.stack(self._images)
+        self._pts, self._images = [], []
+        return taken
 
 
 def spread(count: int, end: Fraction) -> Iterator[Fraction]:
@@ -152,67 +158,21 @@ def grid(every: Fraction) -> Iterator[Fraction]:
     return (k * every for k in itertools.count())
 
 
-def _chosen(path: str, container: InputContainer, stream: VideoStream, wish: Wish, mode: str) -> Iterator[Shown]:
-    start = start_of(container)
-    end = Fraction(0)
-    if mode != "exact" or wish.needs_end:
-        timeline = read_timeline(path)
-        mode, end = timeline.choose_mode(mode), timeline.end
+def _chosen(reader: Reader, wish: Wish, mode: str, end: Fraction) -> Iterator[Timed]:
     if wish.every is None and wish.count is None and wish.at is None:
-        return decoded(container, stream, mode, threads=2)
+        return reader.frames()
     if wish.every is not None and (wish.most is None or end <= wish.every * wish.most):
-        return choose(decoded(container, stream, mode, threads=2), grid(wish.every), stream, start, hold=False)
+        return choose(reader.frames(), grid(wish.every), reader, hold=False)
     times = wish.at if wish.at is not None else tuple(spread(wish.count or wish.most or 1, end))
-    if mode == "exact" and container.format.name in SEEKABLE and _are_sparse(times):
-        return _by_seeking(container, stream, times, start)
-    return choose(decoded(container, stream, mode, threads=2), times, stream, start, hold=True)
+    if mode == "exact" and reader.format in SEEKABLE and _are_sparse(times):
+        return _by_seeking(reader, times)
+    return choose(reader.frames(), times, reader, hold=True)
 
 
 def _are_sparse(times: Sequence[Fraction]) -> bool:
     return bool(times) and times[-1] > SEEK_SECONDS * len(times)
 
 
-def _by_seeking(
-    container: InputContainer, stream: VideoStream, times: Iterable[Fraction], start: Fraction
-) -> Iterator[Shown]:
-    """For each time the frame on display, decoding only from the keyframe before it."""
-    only(container, stream)
-    decoder = Decoder(stream)
+def _by_seeking(reader: Reader, times: Iterable[Fraction]) -> Iterator[Timed]:
     for time in times:
-        for back in SEEK_BACK_SECONDS:
-            frames = _frames_from(container, stream, decoder, max(Fraction(0), time - back) + start)
-            first = next(frames, None)
-            if first is not None and (first[0] * base_of(stream) - start <= time or back >= time):
-                break
-        else:
-            raise UnreadableMedia(container.name.removeprefix("file:"), f"no frame is found at {float(time):g} s")
-        yield from choose(itertools.chain([first], frames), [time], stream, start, hold=True)
-
-
-def _frames_from(container: InputContainer, stream: VideoStream, decoder: Decoder, time: Fraction) -> Iterator[Shown]:
-    """Frames from the last keyframe at or before a time on the container's own clock."""
-    container.seek(math.floor(time / base_of(stream)), stream=stream)
-    decoder.restart()
-    for packet in packets_of(container, stream):
-        yield from decoder.decode(packet)
-
-
-def _batches(
-    frames: Iterable[Shown], painter: Painter, most: int | None
-) -> Iterator[tuple[list[int], npt.NDArray[np.uint8]]]:
-    """Painted frames of one size in batches that are bounded in bytes too."""
-    pts: list[int] = []
-    images: list[npt.NDArray[np.uint8]] = []
-    last: tuple[VideoFrame, npt.NDArray[np.uint8]] | None = None
-    for time, frame in frames:
-        if last is None or last[0] is not frame:
-            last = frame, painter.paint(frame)
-        image = last[1]
-        full = len(images) >= (most or max(1, min(BATCH_FRAMES, BATCH_BYTES // image.nbytes)))
-        if images and (full or image.shape != images[0].shape):
-            yield pts, np.stack(images)
-            pts, images = [], []
-        pts.append(time)
-        images.append(image)
-    if images:
-        yield pts, np.stack(images)
+        yield from choose(reader.frames_from(time), [time], reader, hold=True)
