@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def write(path: Path, codec: str, sound: np.ndarray, rate: int = 48000, containe
         size = stream.codec_context.frame_size or 960
         shift = 0
         edges = sorted({*range(0, len(sound), size), *jumps, len(sound)})
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             shift = jumps[start] - start if start in jumps else shift
             frame = av.AudioFrame.from_ndarray(sound[start:end].reshape(1, -1), "s16", layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, start + shift, Fraction(1, rate)

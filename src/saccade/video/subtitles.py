@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import html
+import itertools
 import math
 import re
 import unicodedata
@@ -119,7 +120,7 @@ def _tidy(cues: Sequence[_Cue]) -> list[tuple[Span, str]]:
     """In order of time, each cue once; one that ends before it begins lasts as long as it takes to read it."""
     ordered = sorted(dict.fromkeys(cue for cue in cues if cue.text), key=lambda cue: (cue.start, cue.end))
     spans = []
-    for cue, following in zip(ordered, [*ordered[1:], None], strict=True):
+    for cue, following in itertools.zip_longest(ordered, ordered[1:]):
         start, end = max(0.0, cue.start), cue.end
         if end <= cue.start:
             end = start + max(_SHORTEST_SECONDS, len(cue.text) / _READING_CHARACTERS_A_SECOND)
@@ -255,28 +256,25 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
+_COMMON_HANGUL = (
+    "이다는을를가에의고하지은도로한나서니있어요해그사기만거라아리들대시과인제자게안보내정전일것수면없우말네"
+)
+_COMMON_KANA = "のにはをたがでてとしれさあいるうくなもかっんだすまりこらそきけよせみおどじちめわつえやねばげひょゃ人私"
+_COMMON_HAN = (
+    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行"
+    "這個們來為國說時會對於著過發後裡"
+)
+
 _ASIAN = {
     # encoding: (language, characters that make up about half of running text in it)
     "cp949": (
         "ko",
-        "이다는을를가에의고하지은도로한나서니있어요해그사기만거라아리들대시과인제자게안보스내정전일것수면없우말",
+        "이다는을를가에의고하지은도로한나서니있어요해그사기만거라아리들대시과인제자게안보내정전일것수면없우말네",
     ),
-    "cp932": (
-        "ja",
-        "のにはをたがでてとしれさあいるうくなもかっんだすまりこらそきけよせみおどじちめわつえやねばげひょゃ人私",
-    ),
-    "euc_jp": (
-        "ja",
-        "のにはをたがでてとしれさあいるうくなもかっんだすまりこらそきけよせみおどじちめわつえやねばげひょゃ人私",
-    ),
-    "gb18030": (
-        "zh",
-        "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行",
-    ),
-    "big5hkscs": (
-        "zh",
-        "的一是不了在人有我他這個們中來上大為和國地到以說時要就出會可也你對生能而子那得於著下自之年過發後作裡用道行",
-    ),
+    "cp932": ("ja", _COMMON_KANA),
+    "euc_jp": ("ja", _COMMON_KANA),
+    "gb18030": ("zh", _COMMON_HAN),
+    "big5hkscs": ("zh", _COMMON_HAN),
 }
 
 _WESTERN = {
@@ -327,9 +325,22 @@ def _legacy(data: bytes, language: str | None) -> tuple[str, list[str]]:
         return _with_remark(data, _WESTERN[language])
     from charset_normalizer import from_bytes
 
-    pages = ["cp1252", *sorted(set(_WESTERN.values()) - {"cp1258"}), "koi8_r"]
-    best = from_bytes(data, cp_isolation=pages).best()
-    return _with_remark(data, best.encoding if best else "cp1252")
+    matches = from_bytes(data, cp_isolation=list(_PAGES))
+    ranked = sorted(
+        (_mostly_capitals(str(match)), match.chaos, -match.coherence, _PAGES.index(match.encoding), match.encoding)
+        for match in matches
+    )
+    return _with_remark(data, ranked[0][-1] if ranked else "cp1252")
+
+
+def _mostly_capitals(text: str) -> bool:
+    """Whether most letters beyond ASCII are capitals, as Cyrillic is in the wrong one of its code pages."""
+    letters = [mark for mark in text if mark > "\x7f" and mark.isalpha()]
+    return 2 * sum(mark.isupper() for mark in letters) > len(letters)
+
+
+_PAGES = ("cp1252", "cp1251", "koi8_r", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874")
+"""Eight-bit code pages; where two fit a text equally well, the commoner one is taken."""
 
 
 _MIN_ASIAN_SCORE = 0.12
