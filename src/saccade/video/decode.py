@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -97,10 +98,8 @@ class Decoder:
     def decode_alone(self, packet: Packet[VideoStream]) -> list[tuple[int, VideoFrame]]:
         """The frames of a packet that stands by itself, such as a keyframe, without waiting for others."""
         frames = self.decode(packet)
-        try:
+        with contextlib.suppress(EOFError):
             frames += [(self._place(frame), frame) for frame in self.stream.decode(None)]
-        except EOFError:
-            pass
         self.restart()
         return frames
 

@@ -14,13 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from saccade.video.colour import packed, state_colour
-from saccade.video.reader import Reader, Timed
+from saccade.video.reader import Reader
 from saccade.video.shots import REACH_SECONDS, SMALL_HEIGHT, SMALL_WIDTH, Cut, Detector, Small, differs
 from saccade.video.timeline import Timeline
 
@@ -232,7 +230,7 @@ class CloseLook:
         reader, last = self._reader, -math.inf
         for pts, frame in reader.frames_from(max(Fraction(0), Fraction(begin))):
             seconds = float(reader.moment(pts))
-            if last == -math.inf and begin - seconds > TOO_FAR_SECONDS or seconds >= end:
+            if (last == -math.inf and begin - seconds > TOO_FAR_SECONDS) or seconds >= end:
                 return
             if seconds >= begin and seconds > last:
                 yield self._shrink.small(pts, seconds, frame)
