@@ -25,14 +25,14 @@ from saccade.types import CurvePoint, GroundResult, Moment, SearchResult, Span, 
 from saccade.video.cut import cut
 
 QUERIES = (
-    "the soup is ready",
     "she opens the red door",
-    "마요네즈",
-    "비용이 얼마나 들었나요",
-    "quarterly results",
+    "the ball rolls into the sea",
+    "당근",
+    "비용이 얼마나 드나요",
+    "speed limit",
     "a helicopter lands on a glacier",
 )
-GROUNDED = ("kitchen.mp4", "stir the carrots")
+GROUNDED = ("soup.mp4", "stir with a wooden spoon")
 
 
 def main(folder: Path) -> None:

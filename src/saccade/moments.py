@@ -211,9 +211,9 @@ def _regions(
         if not free[peak]:
             continue
         video = int(board.cell_videos[peak])
-        first, stop = _grow(board, sums, free, int(peak))
-        free[first:stop] = False
-        regions.append((int(peak), _edges(board, surprises, int(peak), first, stop)))
+        span = _edges(board, surprises, int(peak), *_grow(board, sums, free, int(peak)))
+        free &= (board.cell_videos != video) | (board.cell_ends <= span.start) | (board.cell_starts >= span.end)
+        regions.append((int(peak), span))
         counts[video] = counts.get(video, 0) + 1
         enough += counts[video] <= per_video
     return regions
