@@ -350,8 +350,15 @@ def _cut(
         source, found = _moment_of(saved, rank)
         wanted = wanted or found
     assert wanted is not None
-    target = output or Path(f"{Path(source).stem} {wanted.start:.2f}-{wanted.end:.2f}{Path(source).suffix}")
-    return cut(source, wanted, target, exact=exact)
+    return cut(source, wanted, output or Path(_clip_name(Path(source), wanted, exact)), exact=exact)
+
+
+def _clip_name(source: Path, span: Span, exact: bool) -> str:
+    """``talk 62.00-70.50.mp4``: of the source's kind where a clip can be of that kind."""
+    from saccade.video.cut import CONTAINERS, EXACT_CONTAINERS
+
+    kept = source.suffix.lower() in (EXACT_CONTAINERS if exact else CONTAINERS)
+    return f"{source.stem} {span.start:.2f}-{span.end:.2f}{source.suffix if kept else '.mp4' if exact else '.mkv'}"
 
 
 def _path_in_library(video: str, library: Path | None) -> str:

@@ -7,18 +7,22 @@ distances in both ways: timestamps are shifted as integers, never resampled.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import av
 import numpy as np
 import numpy.typing as npt
+from av.video.stream import VideoStream
 
 from saccade.errors import InputError, SourceGone, UnreadableMedia
 from saccade.types import Span
+from saccade.video.decode import Decoder
 from saccade.weights import replacing
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 CONTAINERS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".mka": "matroska", ".webm": "webm",
-    ".avi": "avi", ".ts": "mpegts", ".m2ts": "mpegts", ".flv": "flv", ".gif": "gif", ".m4a": "ipod",
+    ".ts": "mpegts", ".m2ts": "mpegts", ".flv": "flv", ".gif": "gif", ".m4a": "ipod",
     ".mp3": "mp3", ".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".opus": "opus",
 }  # fmt: skip
 """File endings that can be written, and FFmpeg's name of the container behind each."""
@@ -81,8 +85,6 @@ def job(
     path: str, target: str, container: str, start: float, end: float, exact: bool
 ) -> Iterator[tuple[dict[str, Any], tuple[npt.NDArray[Any], ...]]]:
     """The decoding child's part of :func:`cut`: yields one header, ``start``, ``end`` and ``left_out``."""
-    import av
-
     options = {"movflags": "+faststart"} if container in {"mp4", "mov", "ipod"} else {}
     with av.open(path, metadata_errors="replace") as source:
         window = _plan(source, path, Fraction(start), Fraction(end), exact)
@@ -123,7 +125,8 @@ class _Window:
     """Which packets of the leading stream make the clip. Times are the container's own, not taken from its start.
 
     key: timestamp of the keyframe that decoding begins at; count: how many packets from it on, in file order;
-    shift: when the first frame shown begins, the clip's zero; end: when the last one ends.
+    shift: when the first frame shown begins, the clip's zero; end: when the last one ends. decoder: of the pictures,
+    for an exact clip.
     """
 
     stream: Stream
@@ -131,6 +134,7 @@ class _Window:
     count: int
     shift: Fraction
     end: Fraction
+    decoder: Decoder | None = None
 
     @property
     def key_seconds(self) -> Fraction:
@@ -142,12 +146,17 @@ def _plan(source: InputContainer, path: str, start: Fraction, end: Fraction, exa
     stream = _leading_stream(source, path)
     unit, origin = _time_base(stream), _origin(source)
     begin, stop = (origin + start) / unit, (origin + end) / unit
+    decoder = Decoder(stream, threads=os.cpu_count() or 1) if exact and isinstance(stream, VideoStream) else None
     packets = _packets_around(source, stream, begin, stop)
     if not packets:
         raise UnreadableMedia(path, "no keyframe was found to begin a clip at")
     count = _count(packets, stop)
-    kept = packets[:count]
-    shown = sorted(p for p in kept if not p.hidden)
+    shown = sorted(p for p in packets[:count] if not p.hidden)
+    if isinstance(stream, VideoStream) and stream.codec_context.has_b_frames and not all(p.timed for p in packets):
+        if decoder is None:
+            raise InputError(f"{path} keeps no display times that a copy could keep (AVI does not): cut it exactly")
+        packets = _packets_around(source, stream, begin - 1 / unit, stop)  # shown later than decoded, by little
+        shown = _decoded(source, decoder, packets[0].time, stop)
     if exact:
         shown = [p for p in shown if p.time < stop]
         shown = shown[max(0, sum(p.time <= begin for p in shown) - 1) :]
@@ -158,16 +167,17 @@ def _plan(source: InputContainer, path: str, start: Fraction, end: Fraction, exa
     first, last = shown[0].time * unit, last_end * unit
     if exact and stream.type == "audio":  # sound can be trimmed within a packet
         first, last = max(first, origin + start), min(last, origin + end)
-    return _Window(stream, packets[0].time, count, first, last)
+    return _Window(stream, packets[0].time, count, first, last, decoder)
 
 
 @dataclass(frozen=True, order=True)
 class _Stamp:
-    """One packet's time and length in its stream's units; hidden ones are decoded, not shown."""
+    """A frame's time and length in its stream's units. hidden: decoded, not shown; timed: its packet has a pts."""
 
     time: int
     duration: int = field(compare=False)
-    hidden: bool = field(compare=False)
+    hidden: bool = field(default=False, compare=False)
+    timed: bool = field(default=True, compare=False)
 
 
 def _packets_around(source: InputContainer, stream: Stream, begin: Fraction, stop: Fraction) -> list[_Stamp]:
@@ -197,7 +207,7 @@ def _collect(source: InputContainer, stream: Stream, begin: Fraction, stop: Frac
             stamps.clear()
         if not (stamps or packet.is_keyframe) or (stamps and time < stamps[0].time):
             continue  # frames that lead an open group cannot be decoded without the group before
-        stamps.append(_Stamp(time, packet.duration or 0, packet.is_discard))
+        stamps.append(_Stamp(time, packet.duration or 0, packet.is_discard, packet.pts is not None))
         if packet.dts is None or packet.dts < stop:
             continue
         if top is None:
@@ -213,11 +223,25 @@ def _with_durations(stamps: list[_Stamp]) -> list[_Stamp]:
     times = sorted({stamp.time for stamp in stamps})
     following = dict(pairwise(times))
     last = times[-1] - times[-2] if len(times) > 1 else 1
-    return [
-        _Stamp(stamp.time, following[stamp.time] - stamp.time if stamp.time in following else stamp.duration or last,
-               stamp.hidden)
-        for stamp in stamps
-    ]  # fmt: skip
+
+    def length(stamp: _Stamp) -> int:
+        return following[stamp.time] - stamp.time if stamp.time in following else stamp.duration or last
+
+    return [replace(stamp, duration=length(stamp)) for stamp in stamps]
+
+
+def _decoded(source: InputContainer, decoder: Decoder, key: int, stop: Fraction) -> list[_Stamp]:
+    """Stamps of the frames from a keyframe on, in display order, where only decoding tells when they are shown."""
+    stamps: list[_Stamp] = []
+    _seek(source, decoder.stream, Fraction(key))
+    begun = False
+    for packet in source.demux(decoder.stream):
+        begun = begun or (packet.is_keyframe and _time(packet) == key)
+        stamps += [_Stamp(pts, frame.duration) for pts, frame in decoder.decode(packet)] if begun else []
+        if stamps and stamps[-1].time > stop:
+            break
+    decoder.restart()
+    return _with_durations(stamps) if stamps else []
 
 
 def _count(packets: Sequence[_Stamp], stop: Fraction) -> int:
@@ -335,8 +359,10 @@ class _Copy(_Track):
             self._mux(packet)
 
     def _mux(self, packet: Packet[Any]) -> None:
-        if packet.pts is not None:
-            packet.pts -= self.shift
+        """Shifted, with a display time in any case: without reordering it is the decoding time."""
+        time = _time(packet)
+        assert time is not None
+        packet.pts = time - self.shift
         if packet.dts is not None:
             packet.dts -= self.shift
         packet.stream = self.target
@@ -368,15 +394,16 @@ class _Pictures(_Track):
         super().__init__(out, stream, window)
         if out.format.name not in {CONTAINERS[suffix] for suffix in EXACT_CONTAINERS}:
             raise InputError(f"an exact clip is H.264: name it {', '.join(sorted(EXACT_CONTAINERS))}")
-        self.decoder = stream.codec_context
-        stream.thread_type = "AUTO"
+        self.context = stream.codec_context
+        assert window.decoder is not None
+        self.decoder = window.decoder
         self.graph: Any = None
         self.begun = False
         self.first, self.stop = round(window.shift / self.unit), round(window.end / self.unit)
         rate = stream.average_rate or Fraction(25)
         self.target: Any = out.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "medium"})
         self._describe(self.target)
-        self._configure(self._upright(_decode_one(stream, window)))
+        self._configure(self._upright(_first_frame(self.decoder, window.key)))
 
     def take(self, packet: Packet[Any]) -> None:
         time = _time(packet)
@@ -386,17 +413,17 @@ class _Pictures(_Track):
 
     def finish(self) -> None:
         if not self.done:
-            self._encode(self.decoder.decode(None))
+            self._encode(self.decoder.decode(cast(Any, av.Packet())))  # drains
         self.out.mux(self.target.encode(None))
 
-    def _encode(self, frames: Sequence[VideoFrame]) -> None:
-        for frame in frames:
-            if frame.pts is None or frame.pts < self.first:
+    def _encode(self, frames: Sequence[tuple[int, VideoFrame]]) -> None:
+        for pts, frame in frames:
+            if pts < self.first:
                 continue
-            if frame.pts >= self.stop:
+            if pts >= self.stop:
                 self.done = True
                 return
-            frame.pts, frame.time_base = frame.pts - self.first, self.unit  # frames of the last flush bear no unit
+            frame.pts, frame.time_base = pts - self.first, self.unit
             upright = self._upright(frame)
             upright.pict_type = 0
             self.out.mux(self.target.encode(self._convert(upright)))
@@ -411,11 +438,11 @@ class _Pictures(_Track):
         encoder.pix_fmt = frame.format.name if frame.format.name in _X264_FORMATS else "yuv420p"
         if encoder.pix_fmt == frame.format.name:
             for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
-                setattr(encoder, name, getattr(self.decoder, name))
+                setattr(encoder, name, getattr(self.context, name))
         else:
             encoder.color_range, encoder.colorspace = ColorRange.MPEG, Colorspace.ITU709
-        if aspect := self.decoder.sample_aspect_ratio:
-            encoder.sample_aspect_ratio = 1 / aspect if frame.width != self.decoder.width else aspect
+        if aspect := self.context.sample_aspect_ratio:
+            encoder.sample_aspect_ratio = 1 / aspect if frame.width != self.context.width else aspect
 
     def _convert(self, frame: VideoFrame) -> VideoFrame:
         """The encoder's pixel format; RGB and the like become BT.709 of limited range, and the clip says so."""
@@ -466,8 +493,6 @@ class _Sound(_Track):
         self.out.mux(self.target.encode(None))
 
     def _encode(self, frames: Sequence[Any]) -> None:
-        import av
-
         if self.resampler is None:
             self.resampler = av.AudioResampler(format="fltp", layout=self.target.layout, rate=self.rate)
         for frame in frames:
@@ -489,21 +514,23 @@ class _Sound(_Track):
         self._mux(np.pad(samples, ((0, 0), (hole, 0))) if hole else samples)
 
     def _mux(self, samples: npt.NDArray[np.float32]) -> None:
-        import av
-
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", self.target.layout.name)
         frame.sample_rate, frame.pts, frame.time_base = self.rate, self.written, Fraction(1, self.rate)
         self.written += samples.shape[1]
         self.out.mux(self.target.encode(frame))
 
 
-def _decode_one(stream: Any, window: _Window) -> VideoFrame:
-    """The first frame from the window's keyframe on, to learn what the decoder gives."""
-    _seek(stream.container, stream, Fraction(window.key))
-    frame: VideoFrame
-    for frame in stream.container.decode(stream):
-        return frame
-    raise UnreadableMedia(stream.container.name, "no frame could be decoded where the clip would begin")
+def _first_frame(decoder: Decoder, key: int) -> VideoFrame:
+    """The first frame that can be decoded from a keyframe on, to learn what the decoder gives."""
+    source = cast(Any, decoder.stream.container)
+    _seek(source, decoder.stream, Fraction(key))
+    try:
+        for packet in source.demux(decoder.stream):
+            for _, frame in decoder.decode(packet):
+                return frame
+    finally:
+        decoder.restart()
+    raise UnreadableMedia(source.name, "no frame could be decoded where the clip would begin")
 
 
 def _graph(stream: Stream, frame: VideoFrame, filters: Sequence[str]) -> Any:
