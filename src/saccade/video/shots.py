@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -157,6 +158,7 @@ class _Film:
         self.contrasts: list[float] = []
         self.changes: list[float] = []
         self._steps: dict[int, Array] = {}
+        self.mixtures: dict[tuple[int, int, int], tuple[int, float, float] | None] = {}
 
     def append(self, frame: Small) -> None:
         if self.seconds and frame.seconds <= self.seconds[-1]:
@@ -171,16 +173,18 @@ class _Film:
     def forget(self, before: float) -> None:
         gone = int(np.searchsorted(self.seconds, before))
         del self.seconds[:gone], self.pts[:gone], self.looks[:gone], self.contrasts[:gone], self.changes[:gone]
-        self._steps.clear()
+        self._steps = {pts: step for pts, step in self._steps.items() if pts >= self.pts[0]}
+        self.mixtures = {span: mixture for span, mixture in self.mixtures.items() if span[0] >= self.pts[0]}
 
     def step(self, i: int) -> float:
         """The step into frame i that motion leaves unexplained, in grey levels; at most ``changes[i]``."""
         return float(self.step_blocks(i).mean()) if self.changes[i] >= _LEAST_STEP else self.changes[i]
 
     def step_blocks(self, i: int) -> Array:
-        if i not in self._steps:
-            self._steps[i] = _unexplained(self.looks[i - 1], self.looks[i])
-        return self._steps[i]
+        pts = self.pts[i]
+        if pts not in self._steps:
+            self._steps[pts] = _unexplained(self.looks[i - 1], self.looks[i])
+        return self._steps[pts]
 
     def contrast(self, i: int, j: int) -> float:
         """The mean contrast of two frames, with a floor that keeps noise in the dark from counting."""
@@ -202,8 +206,13 @@ def _boundaries(film: _Film, begin: float, end: float) -> list[Cut]:
 # Hard cuts.
 
 _LEAST_STEP = 2.0
-_LEAST_SHARE = 0.5
-_CONTRASTS = 0.3
+_LEAST_SHARE = 0.6
+_CONTRASTS = 0.25
+_STEPS = 2.5
+# Where nothing else moves at all, on slides and screens, less is enough.
+_STILL = 0.2
+_STILL_SHARE = 0.3
+_STILL_CONTRASTS = 0.08
 _REPEATED = 0.4
 _SIDE_SECONDS = 0.75
 _SIDE_STEPS = 5
@@ -219,12 +228,17 @@ def _hard_cuts(film: _Film) -> list[int]:
 
 def _stands_out(film: _Film, i: int) -> bool:
     """Whether the step into frame i is large for its picture and for its neighbourhood."""
-    least = max(_LEAST_STEP, _CONTRASTS * film.contrast(i - 1, i))
-    if film.changes[i] < least or film.step(i) < least or _changed_share(film, i) < _LEAST_SHARE:
+    contrast = film.contrast(i - 1, i)
+    if film.changes[i] < max(_LEAST_STEP, _STILL_CONTRASTS * contrast):
         return False
-    if film.step(i) < 0.4 * max((film.step(j) for j in (i - 1, i + 1) if 0 < j < len(film.seconds)), default=0.0):
+    step, share = film.step(i), _changed_share(film, i)
+    if step < max(_LEAST_STEP, _STILL_CONTRASTS * contrast) or share < _STILL_SHARE:
         return False
-    return film.step(i) >= 2.2 * max(_usual_step(film, i, -1), _usual_step(film, i, 1)) + 2.0
+    usual = max(_usual_step(film, i, -1), _usual_step(film, i, 1))
+    if (step < _CONTRASTS * contrast or share < _LEAST_SHARE) and usual > _STILL:
+        return False
+    neighbours = [film.step(j) for j in (i - 1, i + 1) if 0 < j < len(film.seconds)]
+    return step >= _STEPS * usual + _LEAST_STEP and step >= 0.4 * max(neighbours, default=0.0)
 
 
 def _changed_share(film: _Film, i: int) -> float:
@@ -331,6 +345,7 @@ _CENTRE_SECONDS = 0.08
 _APART_SECONDS = 1.2
 _BESIDE = 0.35
 _MIXED_CONTRASTS = 0.4
+_DETOUR = 2.5
 _NEARLY_FLAT = 0.2
 _DIP = 0.94
 """Mixing two pictures takes contrast away; changing the light, or fading, moves it evenly."""
@@ -353,7 +368,7 @@ def _mixtures(film: _Film, cuts: Sequence[int], fades: Sequence[int]) -> list[tu
         fits = (firsts >= 0) & (lasts < len(seconds)) & (centres - firsts >= 2) & (lasts - centres >= 2)
         spans = np.stack([firsts, centres, lasts], 1)[fits]
         spans = spans[blocked[spans[:, 0]] == blocked[spans[:, 2]]]
-        spans = spans[_half_way(looks, *spans.T)]
+        spans = spans[_half_way(looks, np.array(film.contrasts), *spans.T)]
         found += [mixture for span in spans.tolist() if (mixture := _mixture(film, *span))]
     best = [one for one in found if not any(_beats(film, other, one) for other in found)]
     return sorted({(one.index, one.kind) for one in best if not _belongs_to_a_fade(film, one, fades)})
@@ -382,35 +397,51 @@ def _beats(film: _Film, other: _Mixture, one: _Mixture) -> bool:
     return near and (other.score, -other.index) > (one.score, -one.index)
 
 
-def _half_way(looks: Array, firsts: Index, centres: Index, lasts: Index) -> npt.NDArray[np.bool_]:
-    """Which of many spans may be a dissolve: its ends differ, its centre lies about half-way between them."""
-    way, moved = looks[lasts] - looks[firsts], looks[centres] - looks[firsts]
+def _half_way(
+    looks: Array, contrasts: npt.NDArray[np.float64], firsts: Index, centres: Index, lasts: Index
+) -> npt.NDArray[np.bool_]:
+    """Which of many spans may be a dissolve: its ends differ, its centre is half-way between them, and duller."""
+    low, high = np.minimum(contrasts[firsts], contrasts[lasts]), np.maximum(contrasts[firsts], contrasts[lasts])
+    duller = (low < _NEARLY_FLAT * high) | (contrasts[centres] <= _DIP * (low + high) / 2)
+    kept = np.flatnonzero(duller)
+    first = looks[firsts[kept]]
+    way, moved = looks[lasts[kept]] - first, looks[centres[kept]] - first
     length = (way * way).sum(1) + 1e-3
     share = (way * moved).sum(1) / length
     beside = (moved * moved).sum(1) / length - share**2
     different = np.abs(way).mean(1) * 3 >= 2 * _LEAST_STEP
-    return np.asarray(different & (share >= 0.3) & (share <= 0.7) & (beside <= _BESIDE**2))
+    duller[kept] = different & (share >= 0.3) & (share <= 0.7) & (beside <= _BESIDE**2)
+    return duller
 
 
 def _mixture(film: _Film, first: int, centre: int, last: int) -> _Mixture | None:
-    """The half-way frame and a score, if the frames between two are mixtures of the two in a growing share."""
+    """The half-way frame and what speaks for it; what was found out once is kept with the film."""
+    span = (film.pts[first], film.pts[centre], film.pts[last])
+    if span not in film.mixtures:
+        film.mixtures[span] = _mixed(film, first, centre, last)
+    known = film.mixtures[span]
+    return known and _Mixture(first + known[0], known[1], known[2])
+
+
+def _mixed(film: _Film, first: int, centre: int, last: int) -> tuple[int, float, float] | None:
+    """Half-way frame (counted from the first), score, balance, if the frames are mixtures in a growing share."""
     a, b = film.looks[first], film.looks[last]
     path = [_share(film.looks[i], a, b) for i in range(first, last + 1)]
     shares, besides = np.array(path).T
-    rises = np.diff(shares[np.unique(np.linspace(0, last - first, 13).round().astype(int))])
+    stops = np.unique(np.linspace(0, last - first, 13).round().astype(int))
     under_way = besides[(shares > 0.15) & (shares < 0.85)]
-    if rises.min() < -0.1 or np.diff(shares).max() > 0.5 or np.median(under_way) > _BESIDE:
+    if np.diff(shares[stops]).min() < -0.1 or np.diff(shares).max() > 0.5 or np.median(under_way) > _BESIDE:
+        return None
+    legs = sum(float(np.abs(film.looks[first + j] - film.looks[first + i]).mean()) for i, j in pairwise(stops))
+    if legs > _DETOUR * float(np.abs(b - a).mean()):
         return None
     apart = _apart(a, b)
     if apart < _MIXED_CONTRASTS * film.contrast(first, last):
         return None
-    low, high = sorted((film.contrasts[first], film.contrasts[last]))
-    if low >= _NEARLY_FLAT * high and film.contrasts[centre] > _DIP * (low + high) / 2:
-        return None
     if min(_apart(a, film.looks[centre]), _apart(film.looks[centre], b)) < 0.25 * apart:
         return None
-    score = apart * (1 - float(besides[centre - first]))
-    return _Mixture(first + int(np.abs(shares - 0.5).argmin()), score, low / high)
+    low, high = sorted((film.contrasts[first], film.contrasts[last]))
+    return int(np.abs(shares - 0.5).argmin()), apart * (1 - float(besides[centre - first])), low / high
 
 
 def _share(look: Array, a: Array, b: Array) -> tuple[float, float]:
