@@ -322,7 +322,7 @@ class _Pass:
         last = end >= self._end
         if self._batch:
             yield self._batch_item()
-        settled = end if last else min(end - self._shots.lag, Fraction(min(self._shots.decided, 2.0**62)))
+        settled = end if last else min(end - self._shots.lag, Fraction(min(max(self._shots.decided, 0.0), 2.0**62)))
         self._cuts_until = max(self._cuts_until, settled)
         cuts = self._shots.take(math.inf if last else float(self._cuts_until))
         facts = {
