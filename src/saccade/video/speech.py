@@ -11,9 +11,11 @@ named by its folder or hub id.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -203,11 +205,17 @@ class _Whisper:
             language = self._fixed or self._language(sound, language)
             texts: list[TimedText] = []
             dropped: list[TimedText] = []
-            for segment in _without_loops(self._segments(sound, language)):
-                for line, words in _sentences(segment.words, pieces):
-                    span = Span(words[0].span.start, words[-1].span.end)
-                    text = TimedText(span, line, "said", self.name, language, words)
-                    (dropped if segment.made_up else texts).append(text)
+            lines = [
+                (line, words, segment.made_up)
+                for segment in _without_loops(self._segments(sound, language))
+                for line, words in _sentences(segment.words, pieces)
+            ]
+            starts = [*(words[0].span.start for _, words, _ in lines[1:]), math.inf]
+            for (line, words, made_up), following in zip(lines, starts, strict=False):
+                words = _spoken_out(words, pieces, following)
+                span = Span(words[0].span.start, words[-1].span.end)
+                text = TimedText(span, line, "said", self.name, language, words)
+                (dropped if made_up else texts).append(text)
             yield Stretch(until, tuple(texts), dropped=tuple(dropped))
 
     def _language(self, sound: Samples, before: str | None) -> str:
@@ -248,7 +256,12 @@ class _Segment:
             or given.avg_logprob < MIN_LOGPROB
             or given.compression_ratio > MAX_COMPRESSION
             or _hurried(self.words)
+            or _HUM.search(given.text)
         )
+
+
+_HUM = re.compile(r"(\w)\1{5,}")
+"""A letter over and over: what Whisper hears in a hum or a howl."""
 
 
 def _hurried(words: Sequence[Any]) -> bool:
@@ -304,9 +317,23 @@ def _piece_of(seconds: float, pieces: Sequence[_Piece]) -> tuple[_Piece, float]:
 
 def _placed_word(word: Any, piece: _Piece, before: float) -> Word:
     start, end = (
-        round(min(max(piece.start + seconds - before, piece.start), piece.end), 3) for seconds in (word.start, word.end)
+        round(min(max(piece.start + float(seconds) - before, piece.start), piece.end), 3)
+        for seconds in (word.start, word.end)
     )
     return Word(word.word.strip(), Span(start, end), min(1.0, float(word.probability)))
+
+
+def _spoken_out(words: tuple[Word, ...], pieces: Sequence[_Piece], following: float) -> tuple[Word, ...]:
+    """Let the last word last as long as its voice does: Whisper cuts words short before a pause."""
+    *others, last = words
+    voices = [piece.end - VOICE_PAD_SECONDS for piece in pieces if piece.start <= last.span.start < piece.end]
+    end = min(voices[0], following) if voices else last.span.end
+    if not last.span.end < end <= last.span.end + MAX_CUT_SECONDS:
+        return words
+    return (*others, replace(last, span=Span(last.span.start, round(end, 3))))
+
+
+MAX_CUT_SECONDS = 0.6
 
 
 def _load(folder: Path, threads: int) -> Any:
