@@ -146,17 +146,23 @@ class _Run:
         with closing(self._identified(self._to_see())) as identified:
             for item, identity in identified:
                 self._tools.check_space()
-                if not self._guarded(item, identity.result):
+                if self._guarded(item, identity.result):
+                    self._finished(item)
+                else:
                     held.append(item)
         for item in held:
             if not self._guarded(item, partial(self._identity, item)):
                 self._note(item, "elsewhere", "another process is working on it")
+            self._finished(item)
         for item in self._plan.items:
             if item.state == "missing" and "seen" in item.due:
                 self._see_proxy(item)
-            for sense in ("seen", "subtitles"):
-                if sense in item.due:
-                    self._tools.clock.finish(item.path, sense)
+                self._finished(item)
+
+    def _finished(self, item: PlanItem) -> None:
+        for sense in ("seen", "subtitles"):
+            if sense in item.due:
+                self._tools.clock.finish(item.path, sense)
 
     def _to_see(self) -> list[PlanItem]:
         """Files whose content is to be found out or looked at; the videos of the others are known already."""
@@ -376,7 +382,7 @@ def _outcome(item: PlanItem, source: Source, known: bool, worked: bool) -> str:
         return "changed"
     if item.state == "unchanged" and item.video is not None:
         return "extended" if worked else "unchanged"
-    return "duplicate" if known and not worked else "indexed"
+    return "duplicate" if known and item.state == "new" else "indexed"
 
 
 def _hash(item: PlanItem, stop: threading.Event) -> str:

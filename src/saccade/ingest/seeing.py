@@ -20,7 +20,11 @@ from saccade.index.writer import CutRow, Writer
 from saccade.ingest.passes import Line, Source, Tools, blames_the_disk, disk_full, note_waiting, settings_text
 from saccade.ingest.plan import FINISHED
 from saccade.types import Frames
-from saccade.video import Part, join_proxy, watch
+from saccade.video.proxy import join_proxy
+from saccade.video.watch import Part, watch
+
+PART_SECONDS = 120.0
+"""How many seconds of a film are committed at once, and may be lost when it is killed."""
 
 NO_ENCODER = "no frame encoder was named: shots and proxy only"
 SOUND_ONLY = "sound only"
@@ -188,6 +192,7 @@ def _watch(tools: Tools, source: Source, claim: Claim, ledger: Sequence[PassRow]
         begin=work.begin,
         cuts_from=work.cuts_from,
         mode=tools.mode,
+        part_seconds=PART_SECONDS,
         proxy=tools.catalog.proxies / f"{source.content_hash[:16]}.{claim.id}",
         frames=work.encoder is not None,
         worker=tools.worker,
@@ -224,6 +229,7 @@ def _embed(tools: Tools, source: Source, claim: Claim, ledger: Sequence[PassRow]
         every=tools.every,
         begin=begin,
         mode="exact" if from_proxy else tools.mode,
+        part_seconds=PART_SECONDS,
         shots=False,
         worker=tools.worker,
     )
