@@ -317,7 +317,7 @@ def _fades(film: _Film, cuts: Sequence[int]) -> list[int]:
         cut_in = any(first - 2 <= c <= first + 1 for c in cuts)
         cut_out = any(last - 1 <= c <= last + 2 for c in cuts)
         if film.seconds[last] - film.seconds[first] > HOLD_SECONDS:
-            found += [int(first)] * entered + [int(last)] * left
+            found += [int(first)] * int(entered) + [int(last)] * int(left)
         elif entered and left:
             found.append(int(first + last) // 2)
         elif (entered and not cut_out and last < len(flat) - 1) or (left and not cut_in and first > 0):
@@ -429,8 +429,12 @@ def _mixed(film: _Film, first: int, centre: int, last: int) -> tuple[int, float,
     path = [_share(film.looks[i], a, b) for i in range(first, last + 1)]
     shares, besides = np.array(path).T
     stops = np.unique(np.linspace(0, last - first, 13).round().astype(int))
-    under_way = besides[(shares > 0.15) & (shares < 0.85)]
-    if np.diff(shares[stops]).min() < -0.1 or np.diff(shares).max() > 0.5 or np.median(under_way) > _BESIDE:
+    if np.diff(shares[stops]).min() < -0.1 or np.diff(shares).max() > 0.5:
+        return None
+    under_way = np.flatnonzero((shares > 0.15) & (shares < 0.85))
+    lasts = film.seconds[first + under_way[-1]] - film.seconds[first + under_way[0]]
+    # The longer it takes, the further things in it may move.
+    if np.median(besides[under_way]) > min(_BESIDE, 0.2 + 0.5 * lasts):
         return None
     legs = sum(float(np.abs(film.looks[first + j] - film.looks[first + i]).mean()) for i, j in pairwise(stops))
     if legs > _DETOUR * float(np.abs(b - a).mean()):
