@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import films
+import index_films
 import saccade.ingest.run
-from films import BLUE, GREEN, GREY, RED, MeanColour, evidence, film
+from films import BLUE, GREEN, GREY, RED, MeanColour, Parrot, evidence, film
 from saccade.errors import InputError, LibraryError, MissingExtra
 from saccade.index.catalog import Catalog
 from saccade.ingest import IngestReport, Progress, ingest, passes, scan, seeing
@@ -381,55 +381,25 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_there(
     assert outcomes(index(catalog, videos, encoder=MeanColour())) == {"talk.mp4": "unchanged", "zzz.mp4": "indexed"}
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from films import MeanColour
-from saccade.index.catalog import Catalog
-from saccade.ingest import ingest, seeing
-seeing.PART_SECONDS = 1.0
-with Catalog.open(sys.argv[2], create=True) as catalog:
-    encoder = MeanColour()
-    report = ingest(catalog, sys.argv[3:], encoder=encoder, senses=("seen", "subtitles"), mode="exact")
-    print(encoder.frames, [file.outcome for file in report.files])
-"""
-
-
 def test_two_processes_share_the_work(catalog: Catalog, videos: Path, made: Path, tmp_path: Path) -> None:
     for number in range(4):
         film(videos / f"{number}.mp4", [RED, GREEN, BLUE][: 1 + number % 3], 1.0 + number)
-    command = [sys.executable, "-c", SCRIPT, str(Path(films.__file__).parent), str(catalog.folder), str(videos)]
+    command = [sys.executable, index_films.__file__, str(catalog.folder), str(videos)]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     printed = [child.communicate(timeout=120)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], printed
     assert outcomes(index(catalog, videos, encoder=MeanColour())) == {
         f"{name}.mp4": "unchanged" for name in ["0", "1", "2", "3", "talk"]
     }
-    encoded = sum(int(text.split()[0]) for text in printed)
+    encoded = sum(int(text.split()[1]) for text in printed)
     assert encoded == len(catalog.vector_table("mean@1")), "no frame was encoded twice"
-    with Catalog.open(tmp_path / "alone", create=True) as alone:
-        seeing.PART_SECONDS = 1.0
-        index(alone, videos, encoder=MeanColour())
+    subprocess.run([*command[:2], str(tmp_path / "alone"), str(videos)], check=True, stdout=subprocess.DEVNULL)
+    with Catalog.open(tmp_path / "alone") as alone:
         assert evidence(catalog) == evidence(alone)
     assert len(list(catalog.proxies.iterdir())) == 5
 
 
 # ---- what is said and written
-
-
-class Parrot:
-    """A recogniser that hears one text every five seconds."""
-
-    name = "parrot"
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[float, float]] = []
-
-    def transcribe(self, chunks):
-        for begin, samples in chunks:
-            end = begin + len(samples) / 16000
-            self.heard.append((begin, end))
-            yield Stretch(end, (TimedText(Span(begin, end), f"it is {begin:.0f} o'clock", "said", "parrot", "en"),))
 
 
 @pytest.fixture
