@@ -26,7 +26,7 @@ BATCH_BYTES = 16 << 20
 BATCH_FRAMES = 64
 
 SEEK_SECONDS = 20
-"""From this mean distance between wanted times on, seeking to each is tried instead of decoding all between."""
+"""Where wanted times lie further apart, a seek is tried instead of decoding all between."""
 
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers with an index that a seek can be trusted in."""
@@ -164,15 +164,18 @@ def _chosen(reader: Reader, wish: Wish, mode: str, end: Fraction) -> Iterator[Ti
     if wish.every is not None and (wish.most is None or end <= wish.every * wish.most):
         return choose(reader.frames(), grid(wish.every), reader, hold=False)
     times = wish.at if wish.at is not None else tuple(spread(wish.count or wish.most or 1, end))
-    if mode == "exact" and reader.format in SEEKABLE and _are_sparse(times):
-        return _by_seeking(reader, times)
+    runs = _runs(times)
+    if mode == "exact" and reader.format in SEEKABLE and (len(runs) > 1 or max(times[:1], default=0) > SEEK_SECONDS):
+        return _by_seeking(reader, runs)
     return choose(reader.frames(), times, reader, hold=True)
 
 
-def _are_sparse(times: Sequence[Fraction]) -> bool:
-    return bool(times) and times[-1] > SEEK_SECONDS * len(times)
+def _runs(times: Sequence[Fraction]) -> list[Sequence[Fraction]]:
+    """The times in runs between which a seek pays."""
+    edges = [place for place in range(1, len(times)) if times[place] - times[place - 1] > SEEK_SECONDS]
+    return [times[first:last] for first, last in itertools.pairwise([0, *edges, len(times)])]
 
 
-def _by_seeking(reader: Reader, times: Iterable[Fraction]) -> Iterator[Timed]:
-    for time in times:
-        yield from choose(reader.frames_from(time), [time], reader, hold=True)
+def _by_seeking(reader: Reader, runs: Iterable[Sequence[Fraction]]) -> Iterator[Timed]:
+    for run in runs:
+        yield from choose(reader.frames_from(run[0]), run, reader, hold=True)
