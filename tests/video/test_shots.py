@@ -46,7 +46,7 @@ def small(pictures: list[Picture], fps: float = 25.0, seed: int = 0, noise: floa
     rng = np.random.default_rng(seed)
     frames = []
     for i, picture in enumerate(pictures):
-        pooled = (picture + rng.normal(0, noise, picture.shape)).reshape(36, 2, 64, 2, 3).mean((1, 3))
+        pooled = picture.reshape(36, 2, 64, 2, 3).mean((1, 3)) + rng.normal(0, noise / 2, (36, 64, 3))
         frames.append(Small(i / fps, i, np.clip(pooled.round(), 0, 255).astype(np.uint8)))
     return frames
 
@@ -68,19 +68,19 @@ def test_hard_cuts_are_right_to_the_frame(seed: int, fps: int) -> None:
     assert found(small(pictures, fps)) == [(int(c), "cut") for c in np.cumsum(lengths)[:-1]]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_cuts_between_dark_shots(seed: int) -> None:
     pictures = shot(scene(seed, dark=True), 30) + shot(scene(seed + 50, dark=True), 30)
     assert found(small(pictures, noise=1.0)) == [(30, "cut")]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_cuts_between_shots_of_the_same_colours(seed: int) -> None:
     pictures = shot(scene(seed), 30) + shot(scene(seed + 50, like=seed), 30)
     assert found(small(pictures)) == [(30, "cut")]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("length", [2, 3, 5, 8])
 def test_shots_of_a_few_frames(seed: int, length: int) -> None:
     a, b, c = (scene(seed + k) for k in (0, 50, 90))
@@ -88,7 +88,7 @@ def test_shots_of_a_few_frames(seed: int, length: int) -> None:
     assert found(small(pictures)) == [(30, "cut"), (30 + length, "cut")]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("length", [3, 5, 8])
 def test_a_short_shot_between_two_halves_of_another(seed: int, length: int) -> None:
     a, b = scene(seed), scene(seed + 50)
@@ -96,7 +96,7 @@ def test_a_short_shot_between_two_halves_of_another(seed: int, length: int) -> N
     assert found(small(pictures)) == [(30, "cut"), (30 + length, "cut")]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("light", [(90.0,), (140.0, 120.0), (200.0, 60.0), (-255.0,), (255.0, 255.0)])
 def test_a_flash_is_no_cut(seed: int, light: tuple[float, ...]) -> None:
     pictures = shot(scene(seed), 75)
@@ -105,7 +105,7 @@ def test_a_flash_is_no_cut(seed: int, light: tuple[float, ...]) -> None:
     assert found(small(pictures)) == []
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("frames", [5, 8, 12])
 def test_a_whip_pan_is_no_cut(seed: int, frames: int) -> None:
     place = whip(seed)
@@ -132,7 +132,7 @@ def wide_ground(seed: int) -> Picture:
     return np.concatenate([place(-1), place(0), place(1), still(-1), still(1)], axis=1)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("frames", [6, 12, 25, 40])
 def test_a_dissolve_is_one_boundary_inside_it(seed: int, frames: int) -> None:
     a, b = scene(seed, speed=8), scene(seed + 50, speed=8)
@@ -146,7 +146,7 @@ def mixed(a: Scene, b: Scene, frames: int, begin: int = 50) -> list[Picture]:
     return [a((begin + i) / 25) * (1 - w) + b((begin + i) / 25) * w for i, w in enumerate(weights)]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("colour", [0.0, 255.0])
 @pytest.mark.parametrize("frames", [6, 12, 30])
 @pytest.mark.parametrize("hold", [0, 1, 10])
@@ -161,12 +161,12 @@ def test_a_fade_out_and_in_is_one_boundary(seed: int, colour: float, frames: int
     assert kind == "fade" and 50 <= pts < 50 + 2 * frames + hold
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_fast_objects_are_no_cut(seed: int) -> None:
     assert found(small(shot(scene(seed, objects=8, speed=300), 120))) == []
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_large_object_passing_is_no_cut(seed: int) -> None:
     pictures = shot(scene(seed), 75)
     for i in range(30, 42):
@@ -178,7 +178,9 @@ def test_a_large_object_passing_is_no_cut(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("repeat", [2, 3, 5])
 def test_repeated_frames(seed: int, repeat: int) -> None:
-    real = shot(scene(seed, speed=120, pan=40), 15, 25 / repeat) + shot(scene(seed + 50, speed=120, pan=40), 15, 25 / repeat)
+    real = shot(scene(seed, speed=120, pan=40), 15, 25 / repeat) + shot(
+        scene(seed + 50, speed=120, pan=40), 15, 25 / repeat
+    )
     pictures = [p for p in real for _ in range(repeat)]
     assert found(small(pictures, noise=0.0)) == [(15 * repeat, "cut")]
 
@@ -258,7 +260,7 @@ def test_boundaries_stream_out_before_the_film_ends() -> None:
     assert isinstance(first, Cut) and read < len(frames)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_differs_is_a_cautious_question(seed: int) -> None:
     a, b = small(shot(scene(seed, objects=1), 25))[0], small(shot(scene(seed + 50), 25))[24]
     assert differs(a, b)

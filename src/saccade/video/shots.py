@@ -261,14 +261,21 @@ def _usual_step(film: _Film, i: int, direction: int) -> float:
 
 def _comes_back(film: _Film, i: int) -> bool:
     """Whether a frame soon after the step is a frame from just before it again, only its light had changed."""
-    before = [j for j in range(max(0, i - 4), i) if film.seconds[i] - film.seconds[j] <= _FLASH_SECONDS]
-    after = [j for j in range(i, min(len(film.looks), i + 5)) if film.seconds[j] - film.seconds[i] <= _FLASH_SECONDS]
+    before, after = _just_around(film, i)
     limit = 0.4 * film.step(i)
     for j in before:
         for k in after:
             if (j, k) != (i - 1, i) and float(_unexplained(film.looks[j], film.looks[k]).mean()) < limit:
                 return _changed_share(film, i) < 0.7 or _only_light(film.looks[i - 1], film.looks[i])
     return False
+
+
+def _just_around(film: _Film, i: int) -> tuple[list[int], list[int]]:
+    """The frames within FLASH_SECONDS of the step into i, at most four, and three in any case."""
+    before = range(max(0, i - 4), i)
+    after = range(i, min(len(film.seconds), i + 5))
+    near = [j for j in (*before, *after) if abs(film.seconds[j] - film.seconds[i]) <= _FLASH_SECONDS or abs(j - i) <= 3]
+    return [j for j in near if j < i], [j for j in near if j >= i]
 
 
 def _only_light(a: Array, b: Array) -> bool:

@@ -1,14 +1,15 @@
-"""Seven short films with a small story each, drawn for trying saccade out."""
+"""Films to try things on: seven with a small story each, and any number by chance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from saccade.datasets.gym import scenes
-from saccade.datasets.gym.film import Take, Truth, draw_film
+from saccade.datasets.gym.film import ENTRANCES, Take, Truth, draw_film
 
 
 def demo_films(folder: str | Path) -> list[Truth]:
@@ -20,6 +21,21 @@ def demo_films(folder: str | Path) -> list[Truth]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return [film(folder / f"{film.__name__.strip('_')}.mp4") for film in FILMS]
+
+
+def random_film(path: str | Path, seed: int, *, shots: int = 5, fps: int | Fraction = 25) -> Truth:
+    """A film of different scenes in random order, with random cuts, dissolves and fades, a flash and a whip pan."""
+    rng = np.random.default_rng(seed)
+    places = rng.permutation(list(scenes.PLACES))[: shots - 1]
+    parts = [scenes.PLACES[place](rng) for place in places]
+    parts.insert(int(rng.integers(shots)), scenes.park_whip(rng, begin=0.8))
+    takes = []
+    for part in parts:
+        enter = str(rng.choice(ENTRANCES, p=(0.55, 0.15, 0.15, 0.15)))
+        seconds, over = float(rng.uniform(2.0, 4.0)), float(rng.uniform(0.4, 1.2))
+        flash = float(rng.uniform(0.8, 1.2)) if rng.uniform() < 0.3 else None
+        takes.append(Take(part, seconds, enter, over, flash))
+    return draw_film(path, takes, fps=fps, music=seed)
 
 
 def _soup(path: Path) -> Truth:
@@ -76,11 +92,11 @@ def _beach(path: Path) -> Truth:
             Take(scenes.ball_at_sea(rng), 5.0, "dissolve", 1.2),
         ],
         fps=24,
-        captions=[(8.4, 11.0, "Six hours later")],
+        captions=[(8.0, 10.4, "Six hours later")],
         subtitles=[
             (2.4, 4.4, "바람이 불어요. 공을 꼭 잡으세요!"),
             (4.6, 6.2, "공이 바다로 굴러가요."),
-            (8.2, 10.8, "이제 배를 타고 공을 찾아야 해요."),
+            (8.0, 10.4, "이제 배를 타고 공을 찾아야 해요."),
         ],
         language="ko",
         music=3,

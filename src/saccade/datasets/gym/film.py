@@ -104,7 +104,8 @@ def draw_film(
     written = tuple(TimedText(Span(begin, end), text, "written", "gym") for begin, end, text in captions)
     tracks = [TextTrack(said, {"en": "eng", "ko": "kor"}.get(language, "und"))] if embedded and said else []
     sound = None if music is None else Sound(_music(music, plan.starts, plan.frames, float(rate)))
-    path = write_video(path, _pictures(plan, written), fps=rate, sound=sound, text_tracks=tracks)
+    quick = {"preset": "veryfast"}
+    path = write_video(path, _pictures(plan, written), fps=rate, sound=sound, text_tracks=tracks, codec_options=quick)
     sidecar = write_srt(path.with_suffix(f".{language}.srt"), said) if said and not embedded else None
     return plan.truth(path, written, said, sidecar)
 
