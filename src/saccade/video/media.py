@@ -37,6 +37,9 @@ FIRST_FRAME_PACKETS = 200
 @contextlib.contextmanager
 def open_media(path: str) -> Iterator[InputContainer]:
     """Open a local file and nothing else: no URL, and no playlist that leads out of the machine."""
+    with open(path, "rb") as file:
+        if file.read(16).lstrip(b"\xef\xbb\xbf").startswith((b"#EXTM3U", b"ffconcat")):
+            raise UnreadableMedia(path, "it is a playlist, not a media file")
     options = {"protocol_whitelist": "file"}
     with av.open("file:" + path, metadata_errors="replace", options=options) as container:
         # Timestamps that a container lacks are not made up by the demuxer: the decoder's order says more.
@@ -153,7 +156,7 @@ def _stream_facts(stream: Stream) -> dict[str, Any]:
     return {
         "index": stream.index,
         "kind": "attachment" if cover else stream.type,
-        "codec": context.codec.canonical_name if context is not None else getattr(stream, "name", None) or "unknown",
+        "codec": stream.metadata.get("mimetype", "unknown") if context is None else context.codec.canonical_name,
         "language": None if language in ("und", "") else language,
         "title": stream.metadata.get("title"),
     }
@@ -191,6 +194,8 @@ def _duration_in_header(container: InputContainer) -> Fraction | None:
         and not stream.disposition & COVER
         and stream.duration and stream.time_base and stream.start_time is not None
     ]  # fmt: skip
+    if not ends and container.start_time:
+        return None  # Matroska's headers count from 0 or from the start, as the muxer liked
     known = [Fraction(container.duration, av.time_base)] if container.duration else []
     if ends and not known:
         known = [max(ends) - start_of(container)]

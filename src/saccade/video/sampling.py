@@ -28,6 +28,8 @@ BATCH_FRAMES = 64
 SEEK_SECONDS = 20
 """Where wanted times lie further apart, a seek is tried instead of decoding all between."""
 
+NEVER = Fraction(2**62)
+
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers with an index that a seek can be trusted in."""
 
@@ -75,11 +77,13 @@ def sample_frames(
             raise UnreadableMedia(path, f"no frame of its video can be decoded{reason}")
 
 
-def choose(frames: Iterable[Timed], times: Iterable[Fraction], reader: Reader, hold: bool) -> Iterator[Timed]:
+def choose(
+    frames: Iterable[Timed], times: Iterable[Fraction], reader: Reader, end: Fraction | None = None
+) -> Iterator[Timed]:
     """For each of the ascending times the frame on display then, from frames in display order.
 
-    Frames that do not advance are passed over. Behind the last frame's end, times stay unanswered, unless it is
-    to ``hold``.
+    Frames that do not advance are passed over. The last frame stays until ``end``, or until its own end; times
+    behind that are not answered.
     """
     wanted = iter(times)
     time = next(wanted, None)
@@ -97,8 +101,9 @@ def choose(frames: Iterable[Timed], times: Iterable[Fraction], reader: Reader, h
     if current is None:
         return
     pts, frame = current
-    end = reader.moment(pts + duration_of(frame, before and before[0], pts, reader.stream))
-    while time is not None and (hold or time < end):
+    if end is None:
+        end = reader.moment(pts + duration_of(frame, before and before[0], pts, reader.stream))
+    while time is not None and time < end:
         yield current
         time = next(wanted, None)
 
@@ -162,12 +167,12 @@ def _chosen(reader: Reader, wish: Wish, mode: str, end: Fraction) -> Iterator[Ti
     if wish.every is None and wish.count is None and wish.at is None:
         return reader.frames()
     if wish.every is not None and (wish.most is None or end <= wish.every * wish.most):
-        return choose(reader.frames(), grid(wish.every), reader, hold=False)
+        return choose(reader.frames(), grid(wish.every), reader, None if mode == "exact" else end)
     times = wish.at if wish.at is not None else tuple(spread(wish.count or wish.most or 1, end))
     runs = _runs(times)
     if mode == "exact" and reader.format in SEEKABLE and (len(runs) > 1 or max(times[:1], default=0) > SEEK_SECONDS):
         return _by_seeking(reader, runs)
-    return choose(reader.frames(), times, reader, hold=True)
+    return choose(reader.frames(), times, reader, NEVER)
 
 
 def _runs(times: Sequence[Fraction]) -> list[Sequence[Fraction]]:
@@ -178,4 +183,4 @@ def _runs(times: Sequence[Fraction]) -> list[Sequence[Fraction]]:
 
 def _by_seeking(reader: Reader, runs: Iterable[Sequence[Fraction]]) -> Iterator[Timed]:
     for run in runs:
-        yield from choose(reader.frames_from(run[0]), run, reader, hold=True)
+        yield from choose(reader.frames_from(run[0]), run, reader, NEVER)

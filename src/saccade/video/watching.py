@@ -212,7 +212,7 @@ class _Pass:
     """The pass over a file with video."""
 
     def __init__(self, reader: Reader, wish: Wish, timeline: Timeline, mode: str, packets: _PacketTimes) -> None:
-        self._reader, self._wish, self._timeline, self._packets = reader, wish, timeline, packets
+        self._reader, self._wish, self._timeline, self._mode, self._packets = reader, wish, timeline, mode, packets
         self._end = max(extent(wish.path), timeline.end, wish.begin)
         self._parts = _Parts(wish, self._end, mode)
         self._gaps = _Gaps(reader)
@@ -244,13 +244,18 @@ class _Pass:
             self._packets.forget(shown.pts)
             before, last = last, shown
         if last is not None:
-            earlier = None if before is None else before.pts
-            stays = duration_of(last.frame, earlier, last.pts, self._reader.stream)
-            yield from self._choose_last(last.moment + stays * self._reader.base)
+            yield from self._choose_last(self._film_end(last, before))
         elif not self._wish.begin:
             reason = self._reader.damage[0].reason if self._reader.damage else "it is empty"
             raise UnreadableMedia(self._wish.path, f"no frame of its video can be decoded ({reason})")
         yield from self._finish()
+
+    def _film_end(self, last: Shown, before: Shown | None) -> Fraction:
+        """Until when the last frame stays on display."""
+        if self._mode != "exact":
+            return self._timeline.end
+        stays = duration_of(last.frame, None if before is None else before.pts, last.pts, self._reader.stream)
+        return last.moment + stays * self._reader.base
 
     def _frames(self) -> Iterator[Shown]:
         begin = min(self._wish.begin, self._shots.context_from)
