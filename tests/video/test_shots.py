@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from saccade.errors import InputError
+from saccade.evaluate.shots import score_boundaries
+from saccade.types import Span
 from saccade.video.shots import REACH_SECONDS, Cut, Small, detect, differs
 
 Picture = np.ndarray
@@ -278,3 +283,38 @@ def test_frames_out_of_order_and_of_another_size_are_refused() -> None:
 def test_nothing_in_nothing_out() -> None:
     assert list(detect([])) == []
     assert list(detect(small(shot(scene(0), 1)))) == []
+
+
+# Real film.
+
+
+def real_frames(path: Path, begin: float = 0.0, end: float = np.inf) -> Iterator[Small]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        container.seek(int(max(0.0, begin) / stream.time_base), stream=stream)
+        for frame in container.decode(stream):
+            seconds = float(frame.pts * stream.time_base)
+            if seconds >= end:
+                break
+            image = frame.reformat(width=64, height=36, format="rgb24", interpolation="AREA").to_ndarray()
+            yield Small(seconds, frame.pts, image)
+
+
+def test_the_fades_of_a_known_clip_are_found_within_each(test_data: Path) -> None:
+    """PySceneDetect's threshold detector puts them at frames 15, 198 and 377, in the middle of each dark stretch."""
+    cuts = list(detect(real_frames(test_data / "clips" / "pyscenedetect_testvideo.mp4")))
+    frames = [round(cut.seconds * 30000 / 1001) for cut in cuts]
+    for dark_from, bright_again in ((0, 30), (180, 235), (340, 415)):
+        assert any(dark_from <= frame <= bright_again for frame in frames)
+    assert [cut.kind for cut in cuts] == ["cut", "cut", "fade", "fade", "dissolve"]
+    assert frames[:2] == [30, 180], "out of black and into black by a hard cut"
+
+
+def test_three_minutes_of_film_labelled_by_eye(test_data: Path) -> None:
+    labels = json.loads((Path(__file__).parents[2] / "docs/labels/big_buck_bunny_shots.json").read_text())
+    begin, end = labels["begin"], labels["end"]
+    frames = real_frames(test_data / "clips" / labels["file"], begin - 2 * REACH_SECONDS, end + REACH_SECONDS)
+    found = [cut.seconds for cut in detect(frames) if begin <= cut.seconds < end]
+    true = [Span(one["begin"], one["end"]) if "end" in one else one["seconds"] for one in labels["boundaries"]]
+    assert score_boundaries(found, true).f1 >= 0.98

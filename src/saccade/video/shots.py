@@ -301,6 +301,12 @@ def _in_a_run(film: _Film, i: int) -> bool:
     return any(all(alike[k : k + 3]) for k in range(3))
 
 
+def _edges(look: Array) -> Array:
+    """Change of brightness to the right and downwards, added up: alike when a caption or the light comes and goes."""
+    luma = look[..., 0]
+    return 2 * luma[1:, 1:] - luma[:-1, 1:] - luma[1:, :-1]
+
+
 def _sharpest(film: _Film, i: int, cuts: Sequence[int]) -> bool:
     """Of two steps in a row (a frame that mixes both shots between them) the larger one is the cut."""
     rivals = [j for j in (i - 1, i + 1) if j in cuts]
@@ -447,7 +453,7 @@ def _mixed(film: _Film, first: int, centre: int, last: int) -> tuple[int, float,
     if legs > _DETOUR * float(np.abs(b - a).mean()):
         return None
     apart = _apart(a, b)
-    if apart < _MIXED_CONTRASTS * film.contrast(first, last):
+    if apart < _MIXED_CONTRASTS * film.contrast(first, last) or _correlation(_edges(a), _edges(b)) > 0.5:
         return None
     if min(_apart(a, film.looks[centre]), _apart(film.looks[centre], b)) < 0.25 * apart:
         return None
