@@ -325,6 +325,8 @@ def _fades(film: _Film, cuts: Sequence[int]) -> list[int]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(np.int8)))
     found: list[int] = []
     for first, last in zip(edges[::2], edges[1::2] - 1, strict=True):
+        if _is_flash(film, int(first), int(last)):
+            continue
         entered = first > 0 and _is_fade(film, int(first), -1, cuts)
         left = last < len(flat) - 1 and _is_fade(film, int(last), 1, cuts)
         cut_in = any(first - 2 <= c <= first + 1 for c in cuts)
@@ -336,6 +338,19 @@ def _fades(film: _Film, cuts: Sequence[int]) -> list[int]:
         elif (entered and not cut_out and last < len(flat) - 1) or (left and not cut_in and first > 0):
             found.append(int(first) if entered else int(last))
     return found
+
+
+def _is_flash(film: _Film, first: int, last: int) -> bool:
+    """Whether a short flat stretch lies within one and the same picture."""
+    if film.seconds[last] - film.seconds[first] > _FLASH_SECONDS:
+        return False
+    before, after = range(max(0, first - 2), first), range(last + 1, min(len(film.seconds), last + 4))
+    return any(
+        film.contrasts[j] >= _PICTURE
+        and float(_unexplained(film.looks[j], film.looks[k]).mean()) < 0.15 * film.contrast(j, k)
+        for j in before
+        for k in after
+    )
 
 
 def _is_fade(film: _Film, edge: int, direction: int, cuts: Sequence[int]) -> bool:
