@@ -444,9 +444,9 @@ def _moment_text(rank: int, moment: Moment | Hit, query: str, name: str) -> Iter
     line = Text.assemble((f"{rank:3}  ", "dim"), (f"{moment.span!s:<17}", "bold"), f"  {name}  ")
     line.append(f"{100 * moment.confidence:.1f} % sure", style)
     yield line
-    for match in moment.matched:
-        if match.text:
-            yield _matched_text(match.kind, match.text, query)
+    for kind, text in dict.fromkeys((match.kind, " ".join(match.text.split())) for match in moment.matched):
+        if text:
+            yield _matched_text(kind, text, query)
 
 
 def _matched_text(kind: str, text: str, query: str) -> Text:
@@ -455,11 +455,9 @@ def _matched_text(kind: str, text: str, query: str) -> Text:
 
     from saccade.index.fulltext import content_tokens
 
-    flat = " ".join(text.split())
-    line = Text(f"     {kind}: ", "dim")
-    words = Text(flat if len(flat) <= 300 else flat[:299] + "…", "default")
+    words = Text(text if len(text) <= 300 else text[:299] + "…")
     words.highlight_words([word for word in content_tokens(query) if word], "bold yellow", case_sensitive=False)
-    return line.append_text(words)
+    return Text.assemble((f"     {kind}: ", "dim"), words)
 
 
 def _curve_text(result: GroundResult) -> Text:
@@ -472,6 +470,10 @@ def _curve_text(result: GroundResult) -> Text:
     return _styled(f"     {bars}  0 to {result.curve[-1].span.end:.0f} s", "cyan")
 
 
+SENSE_COLUMNS = ("shots", "seen", "subtitles", "said", "written")
+STATE_MARKS = {"done": "✓", "partial": "part", "failed": "✗", "running": "…", "waiting": "-", "absent": "none"}
+
+
 def _info_text(reports: Sequence[VideoReport], in_full: bool) -> Iterable[RenderableType]:
     from rich.table import Table
 
@@ -480,28 +482,30 @@ def _info_text(reports: Sequence[VideoReport], in_full: bool) -> Iterable[Render
     if not reports:
         yield "Nothing is indexed here yet: saccade index FOLDER"
         return
+    folder = os.path.commonpath([os.path.dirname(report.path) for report in reports])
     table = Table(box=None, pad_edge=False)
-    for heading in ("state", "length", "id", "seen, heard and read", "file"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("state", "length"))
+    for heading in ("state", "length", *SENSE_COLUMNS, "id", "file"):
+        table.add_column(heading, no_wrap=heading != "file", overflow="fold")
     for report in reports:
         length = "" if report.duration is None else clock(report.duration)
-        senses = report.error or ", ".join(_sense_text(row) for row in report.coverage if row.state != "absent")
-        table.add_row(report.state, length, (report.id or "")[:12], senses, report.path)
+        states = {row.sense: row.state for row in report.coverage}
+        marks = [STATE_MARKS.get(states.get(sense, ""), "") for sense in SENSE_COLUMNS]
+        name = os.path.relpath(report.path, folder) + (f": {report.error}" if report.error else "")
+        table.add_row(report.state, length, *marks, (report.id or "")[:8], name)
+    yield _styled(f"in {folder}", "dim")
     yield table
     if in_full:
         for report in reports:
             yield from (_styled(line, "dim") for row in report.coverage for line in _coverage_lines(row))
 
 
-def _sense_text(row: Any) -> str:
-    return row.sense if row.state == "done" else f"{row.sense} {row.state}"
-
-
 def _coverage_lines(row: Any) -> Iterable[str]:
-    mode = f", {row.mode} (at most {row.time_error:.3f} s off)" if row.mode else ""
-    tool = f" by {row.tool}" if row.tool else ""
-    counts = f"{row.seconds_seen:.1f} s, {row.items} found, {row.frames_decoded} frames decoded"
-    yield f"{row.sense}{tool}: {row.state}, {counts}{mode}, from the {row.made_from}{'; ' * bool(row.note)}{row.note}"
+    line = f"{row.sense}{' by ' * bool(row.tool)}{row.tool}: {row.state}"
+    if row.seconds_seen and row.state != "absent":
+        line += f", {row.seconds_seen:.1f} s of the {row.made_from}, {row.items} found"
+    if row.frames_decoded:
+        line += f", {row.frames_decoded} frames decoded ({row.mode}, at most {row.time_error:.3f} s off)"
+    yield line + f"; {row.note}" * bool(row.note)
     yield from (f"    not {gap.span}: {gap.reason}" for gap in row.gaps)
 
 
