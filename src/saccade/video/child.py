@@ -49,6 +49,11 @@ def count(stop: int) -> Iterator[tuple[dict[str, Any], tuple[npt.NDArray[Any], .
         yield {"n": n}, (np.array([n]),)
 
 
+def peak_memory() -> Iterator[tuple[dict[str, Any], tuple[()]]]:
+    """A job that tells this process's peak resident memory so far, in KiB (on macOS in bytes)."""
+    yield {"kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}, ()
+
+
 def _serve(link: _Link, job: str, arguments: dict[str, Any], memory_limit: int) -> dict[str, Any]:
     """Run one job to its end; the closing message."""
     path = arguments.get("path", job)

@@ -97,9 +97,12 @@ class Decoder:
 
     def decode_alone(self, packet: Packet[VideoStream]) -> list[tuple[int, VideoFrame]]:
         """The frames of a packet that stands by itself, such as a keyframe, without waiting for others."""
+        known = len(self.damage)
         frames = self.decode(packet)
         with contextlib.suppress(EOFError):
             frames += [(self._place(frame), frame) for frame in self.stream.decode(None)]
+        if not frames and len(self.damage) == known:
+            self.damage.append(Damage(packet.pts, "a keyframe gives no picture"))
         self.restart()
         return frames
 

@@ -26,7 +26,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
-from saccade.errors import InputError, MediaError
+from saccade.errors import InputError, MediaError, UnreadableMedia
 from saccade.video.audio import decode_sound
 from saccade.video.colour import EXACT, Painter, Upright, fit_short_side, has_alpha, shown_size, state_colour
 from saccade.video.media import PROXY_MARK, first_frame, open_media
@@ -39,8 +39,9 @@ RATE = 16_000
 OPUS_SAMPLES = 320
 """Samples of one Opus packet, 20 ms: parts begin and end between packets."""
 
-PREROLL_PACKETS = 5
-"""Packets that are encoded and thrown away before a part begins, so that the encoder has settled where it does."""
+PREROLL_PACKETS = 50
+"""Packets that are encoded and thrown away before a part begins: Opus takes half a second to settle on a mode, and a
+change of mode at a seam would be heard."""
 
 MICROSECONDS = 1_000_000
 
@@ -254,7 +255,7 @@ class Proxy:
 def join_proxy(parts: Sequence[Path], target: Path) -> None:
     """Join part files in order into one, by stream copy; ``target`` appears whole or not at all.
 
-    Raises InputError where there is nothing to join.
+    Raises InputError where there is nothing to join, UnreadableMedia where a part is damaged.
     """
     if not parts:
         raise InputError("a proxy is joined from at least one part")
@@ -262,15 +263,18 @@ def join_proxy(parts: Sequence[Path], target: Path) -> None:
     unfinished = target.with_name(f"{target.name}.joining")
     clocks = [clock for part in parts if (clock := _video_clock(part))]
     options = _mp4_options(clocks[0] if clocks else MICROSECONDS)
-    with av.open(str(unfinished), "w", format="mp4", options=options) as joined:
-        joined.metadata["comment"] = PROXY_MARK
-        tracks = _tracks(parts, joined)
-        for part in parts:
-            for packet in _copied(part):
-                packet.stream = tracks[packet.stream.type]
-                joined.mux(packet)
-    _flush_to_disk(unfinished)
-    os.replace(unfinished, target)
+    try:
+        with av.open(str(unfinished), "w", format="mp4", options=options) as joined:
+            joined.metadata["comment"] = PROXY_MARK
+            tracks = _tracks(parts, joined)
+            for part in parts:
+                for packet in _copied(part):
+                    packet.stream = tracks[packet.stream.type]
+                    joined.mux(packet)
+        _flush_to_disk(unfinished)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
     _flush_to_disk(target.parent)
 
 
@@ -279,6 +283,8 @@ def _tracks(parts: Sequence[Path], joined: OutputContainer) -> dict[str, Stream]
     tracks: dict[str, Stream] = {}
     for part in parts:
         with open_media(str(part)) as container:
+            if not container.streams:
+                raise UnreadableMedia(part, "this part of the proxy is damaged")
             for stream in container.streams:
                 if stream.type not in tracks:
                     tracks[stream.type] = joined.add_stream_from_template(stream)

@@ -22,7 +22,8 @@ SKIPPABLE = frozenset(
 class Timeline:
     """A video stream's extent, in seconds since the container's start.
 
-    key_gap: the largest distance between neighbouring keyframes, the end of the last one included. timed: whether
+    key_gap: the largest distance between neighbouring keyframes, the end of the last one included; keys: how many
+    there are. timed: whether
     each packet carries its own pts; where not (AVI), only decoding tells the times.
     """
 
@@ -30,6 +31,7 @@ class Timeline:
     key_gap: Fraction
     timed: bool
     codec: str
+    keys: int
 
     def choose_mode(self, mode: str) -> str:
         """The mode to really use: auto resolved, and exact where nothing else can keep the times true."""
@@ -47,7 +49,7 @@ def read_timeline(path: str) -> Timeline:
         if stream is None or stream.time_base is None:
             raise UnreadableMedia(path, "it holds no video that can be decoded")
         only(container, stream)
-        timed, end, key, key_gap = True, None, None, 0
+        timed, end, key, key_gap, keys = True, None, None, 0, 0
         for packet in packets_of(container, stream):
             if packet.size == 0 or packet.is_discard:
                 continue
@@ -59,10 +61,10 @@ def read_timeline(path: str) -> Timeline:
             end = after if end is None else max(end, after)
             if packet.is_keyframe:
                 key_gap = max(key_gap, pts - (pts if key is None else key))
-                key = pts
+                key, keys = pts, keys + 1
         if end is None:
             raise UnreadableMedia(path, "its video stream is empty")
         key_gap = max(key_gap, end - (end if key is None else key))
         base = stream.time_base
         codec = stream.codec_context.codec.canonical_name
-        return Timeline(end * base - start_of(container), key_gap * base, timed and key is not None, codec)
+        return Timeline(end * base - start_of(container), key_gap * base, timed and keys > 0, codec, keys)

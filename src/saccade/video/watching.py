@@ -219,6 +219,8 @@ class _Pass:
         self._shots = shot_finder(wish.path, mode, timeline, wish.cuts_from) if wish.shots else NoShots(wish.begin)
         self._encoder_picker = Picker(wish.every, wish.begin) if wish.frames else None
         self._proxy_picker = Picker(EVERY, wish.begin)
+        # In a pass over keyframes the proxy keeps them all, unless there are more of them than it has pictures.
+        self._every_key = mode == "keyframes" and timeline.keys * EVERY <= timeline.end + EVERY
         self._proxy = (
             Proxy(wish.path, wish.proxy, wish.begin, self._parts.index, reader, has_sound(wish.path))
             if wish.proxy
@@ -267,12 +269,12 @@ class _Pass:
         if self._encoder_picker:
             yield from self._use_for_encoder(self._encoder_picker.feed(shown))
         if self._proxy:
-            yield from self._use_for_proxy(self._proxy_picker.feed(shown))
+            yield from self._use_for_proxy((shown, shown.moment) if self._every_key else self._proxy_picker.feed(shown))
 
     def _choose_last(self, end: Fraction) -> Iterator[Item]:
         if self._encoder_picker:
             yield from self._use_for_encoder(self._encoder_picker.finish(end))
-        if self._proxy:
+        if self._proxy and not self._every_key:
             yield from self._use_for_proxy(self._proxy_picker.finish(end))
 
     def _use_for_encoder(self, pick: tuple[Shown, Fraction] | None) -> Iterator[Item]:
