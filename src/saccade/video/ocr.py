@@ -52,12 +52,15 @@ MIN_SCORE_OF_ONE_LETTER = 0.95
 LONGEST_LINE_SECONDS = 120.0
 """A line that stays longer is handed out in parts, so that work can resume."""
 
+SHORTEST_LINE_SECONDS = 0.2
 PROBE_SECONDS = 0.5
 MAX_PROBES = 24
-UNSEEN_SECONDS = 1.5
-MAX_CONFIRMATIONS = 2
+UNSEEN_SECONDS, UNSEEN_BESIDE_SECONDS = 1.5, 3.0
 MAX_READS_BETWEEN = 3
-"""Where one text gives way to another and neither stands for UNSEEN_SECONDS, up to this many frames more are read."""
+"""Up to so many frames more are read between two: where one text gives way to another and neither stands for
+UNSEEN_SECONDS, or where a text comes late into its shot or leaves early, by UNSEEN_BESIDE_SECONDS."""
+
+MAX_CONFIRMATIONS = 2
 
 FRAMES_AT_ONCE = 8
 
@@ -299,7 +302,7 @@ class _Follower:
         small = _small(image)
         last = self._last
         if last is None or last.moment.shot != moment.shot or _changed(last.small, small):
-            self._take(_Read(moment, small, _grey(image), tuple(self._reader.read(image))), MAX_READS_BETWEEN)
+            self._take(self._read(moment, image), MAX_READS_BETWEEN)
         else:
             self._last = replace(last, moment=moment)
         assert self._last is not None
@@ -308,31 +311,42 @@ class _Follower:
     def end(self, duration: float) -> Stretch:
         """Close what is still open."""
         if self._last is not None:
-            self._close(self._tracks, min(duration, self._last.moment.shot.end))
-        self._tracks = []
+            moment = replace(self._last.moment, seconds=duration)
+            self._take(replace(self._last, moment=moment, lines=()), MAX_READS_BETWEEN)
         return self._stretch(max(duration, self._until), None, 0)
 
-    def _take(self, read: _Read, more: int) -> int:
-        """Take in a frame that was read. What came and went before it is read too, in at most ``more`` frames.
+    def _read(self, moment: _Moment, image: Image) -> _Read:
+        return _Read(moment, _small(image), _grey(image), tuple(self._reader.read(image)))
 
-        Returns how many of those are left.
+    def _take(self, read: _Read, more: int) -> int:
+        """Take in a frame that was read: end the lines that are gone, begin the new ones.
+
+        Where neither stand for long, a frame between is read first, in all at most ``more``; returns how many are left.
         """
-        between = self._unseen_between(read) if more else None
-        if between is not None:
-            moment = replace(read.moment, seconds=between.centre)
-            for image in self.frames([between.centre]):
-                lines = tuple(self._reader.read(image))
-                more = self._take(_Read(moment, _small(image), _grey(image), lines), more - 1)
-                return self._take(read, more)
         stayed = _pairs(self._tracks, read.known)
-        self._close([track for place, track in enumerate(self._tracks) if place not in stayed], self._latest(read))
-        opened = self._opened([line for place, line in enumerate(read.known) if place not in stayed.values()], read)
+        ends = [
+            (track, self._end_of(track, self._latest(read)))
+            for place, track in enumerate(self._tracks)
+            if place not in stayed
+        ]
+        starts = [
+            (line, self._start_of(line, read)) for place, line in enumerate(read.known) if place not in stayed.values()
+        ]
+        unseen = self._unseen(read, [end for _, end in ends], [start for _, start in starts]) if more else None
+        if unseen is not None:
+            for image in self.frames([unseen.seconds]):
+                between = self._read(unseen, image)
+                more = self._take(between, more - 1 if between.known else 0)
+                return self._take(read, more)
+        for track, end in ends:
+            self._emit(track, end)
         for place, track in enumerate(self._tracks):
             if place in stayed:
                 line = read.known[stayed[place]]
                 track.look = _Look.of(line.box, read.grey)
                 track.line = line if line.score > track.line.score else track.line
-        self._tracks = [track for place, track in enumerate(self._tracks) if place in stayed] + opened
+        self._tracks = [track for place, track in enumerate(self._tracks) if place in stayed]
+        self._tracks += [_Track(start, line, _Look.of(line.box, read.grey)) for line, start in starts]
         self._last = read
         return more
 
@@ -346,24 +360,26 @@ class _Follower:
         same = self._last is not None and self._last.moment.shot == read.moment.shot
         return max(self._last.moment.seconds if same and self._last else read.moment.shot.start, self._until)
 
-    def _unseen_between(self, read: _Read) -> Span | None:
-        """The stretch of a shot between the end of the lines that go and the begin of those that come, if long."""
-        if self._last is None or self._last.moment.shot != read.moment.shot:
-            return None
-        stayed = _pairs(self._tracks, read.known)
-        gone = [track for place, track in enumerate(self._tracks) if place not in stayed]
-        new = [line for place, line in enumerate(read.known) if place not in stayed.values()]
-        if not (gone and new):
-            return None
-        ends = sorted(self._end_of(track, self._latest(read)) for track in gone)
-        starts = sorted(self._start_of(line, read) for line in new)
-        end, start = ends[len(ends) // 2], starts[len(starts) // 2]
-        return Span(end, start) if start - end >= UNSEEN_SECONDS else None
-
-    def _close(self, tracks: Sequence[_Track], latest: float) -> None:
-        """End these lines somewhere from the frame read last up to ``latest``."""
-        for track in tracks:
-            self._emit(track, self._end_of(track, latest))
+    def _unseen(self, read: _Read, ends: list[float], starts: list[float]) -> _Moment | None:
+        """The middle of the first long stretch that had other text beside it, and none that is known."""
+        last = self._last
+        end, start = (sorted(times)[len(times) // 2] if times else None for times in (ends, starts))
+        stretches: list[tuple[float, float, float, _Moment]] = []
+        if last and last.moment.shot == read.moment.shot and end is not None and start is not None:
+            stretches.append((end, start, UNSEEN_SECONDS, read.moment))
+        else:
+            if last and end is not None:
+                stretches.append((end, self._latest(read), UNSEEN_BESIDE_SECONDS, last.moment))
+            if start is not None:
+                stretches.append((self._earliest(read), start, UNSEEN_BESIDE_SECONDS, read.moment))
+        return next(
+            (
+                replace(moment, seconds=(begin + end) / 2)
+                for begin, end, least, moment in stretches
+                if end - begin >= least
+            ),
+            None,
+        )
 
     def _end_of(self, track: _Track, latest: float) -> float:
         assert self._last is not None
@@ -374,10 +390,6 @@ class _Follower:
                 return (seen + probe.seconds) / 2
             seen, look = probe.seconds, found
         return latest
-
-    def _opened(self, lines: Sequence[_Line], read: _Read) -> list[_Track]:
-        """Begin these lines, which are new in this frame."""
-        return [_Track(self._start_of(line, read), line, _Look.of(line.box, read.grey)) for line in lines]
 
     def _start_of(self, line: _Line, read: _Read) -> float:
         look, seen = _Look.of(line.box, read.grey), read.moment.seconds
@@ -414,7 +426,7 @@ class _Follower:
         return self._probed[1]
 
     def _emit(self, track: _Track, end: float) -> None:
-        span = Span(round(track.start, 3), round(max(track.start, end), 3))
+        span = Span(round(track.start, 3), round(max(track.start + SHORTEST_LINE_SECONDS, end), 3))
         self._ended.append(TimedText(span, track.line.text, "written", SOURCE))
 
     def _stretch(self, seconds: float, moment: _Moment | None, unread: int) -> Stretch:
@@ -444,9 +456,10 @@ def _pairs(tracks: Sequence[_Track], lines: Sequence[_Line]) -> dict[int, int]:
         for place, line in enumerate(lines):
             now = _letters(line.text)
             distance = _distance(track.look.box, line.box)
-            near = distance < SAME_PLACE
-            same = 1.0 if before == now else SequenceMatcher(None, before, now, False).ratio() if near else 0.0
-            if same >= SAME_TEXT:
+            # in the same place, or in the same column: credits roll
+            near = distance < SAME_PLACE or abs(track.look.box.left - line.box.left) < SAME_COLUMN
+            same = 1.0 if before == now else _likeness(before, now) if near else 0.0
+            if same >= (SAME_TEXT if distance < SAME_PLACE else SAME_TEXT_ELSEWHERE):
                 likeness.append((same - min(1.0, distance), at, place))
     pairs: dict[int, int] = {}
     for _, at, place in sorted(likeness, reverse=True):
@@ -455,8 +468,14 @@ def _pairs(tracks: Sequence[_Track], lines: Sequence[_Line]) -> dict[int, int]:
     return pairs
 
 
-SAME_PLACE = 0.03
-SAME_TEXT = 0.75
+SAME_PLACE, SAME_COLUMN = 0.03, 0.01
+SAME_TEXT, SAME_TEXT_ELSEWHERE = 0.75, 0.8
+
+
+def _likeness(one: str, other: str) -> float:
+    """Of two texts, in [0, 1]; cheap where they have little in common."""
+    matcher = SequenceMatcher(None, one, other, False)
+    return matcher.ratio() if matcher.quick_ratio() >= SAME_TEXT else 0.0
 
 
 def _letters(text: str) -> str:
@@ -474,6 +493,9 @@ LOOK_WIDTH = 640
 SURELY_LIKE, PROBABLY_LIKE, SURELY_UNLIKE = 0.85, 0.7, 0.35
 """Correlation with a line's picture from which it is there, from which it is taken to be there, and below which not."""
 
+DRIFT_HEIGHTS = 3.0
+"""How far a line may roll between two frames, in its own heights."""
+
 SMALL_WIDTH = 192
 CHANGED_LEVELS = 14.0
 
@@ -487,14 +509,14 @@ class _Look:
 
     @classmethod
     def of(cls, box: _Box, grey: Grey) -> _Look:
-        top, bottom, left, right = _pixels(box, grey, 0.0)
+        top, bottom, left, right = _pixels(box, grey)
         return cls(box, grey[top:bottom, left:right])
 
     def search(self, grey: Grey) -> tuple[_Look, float]:
-        """Where the line's picture fits best in another frame, at most half its height away, and how well (to 1)."""
+        """Where the line's picture fits best in another frame near by, and how well (to 1)."""
         import cv2
 
-        top, bottom, left, right = _pixels(self.box, grey, 0.5)
+        top, bottom, left, right = _pixels(self.box, grey, across=0.5, along=DRIFT_HEIGHTS)
         field = grey[top:bottom, left:right]
         rows, columns = self.picture.shape
         if rows > field.shape[0] or columns > field.shape[1] or self.picture.std() < 1.0:
@@ -506,12 +528,12 @@ class _Look:
         return _Look(box, self.picture), float(likeness)
 
 
-def _pixels(box: _Box, grey: Grey, margin: float) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of a box in a picture, widened by ``margin`` heights on each side."""
+def _pixels(box: _Box, grey: Grey, across: float = 0.0, along: float = 0.0) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of a box in a picture, widened by so many of its heights."""
     height, width = grey.shape
-    wide = margin * box.height * height
-    top, bottom = box.top * height - wide, box.bottom * height + wide
-    left, right = box.left * width - wide, box.right * width + wide
+    rows = box.height * height
+    top, bottom = box.top * height - along * rows, box.bottom * height + along * rows
+    left, right = box.left * width - across * rows, box.right * width + across * rows
     return (
         max(0, math.floor(top)),
         min(height, math.ceil(bottom)),
