@@ -82,7 +82,8 @@ class Board:
         self.encoder = encoder
         self.videos = tuple(video.id for video in catalog.videos())
         self._postings: dict[tuple[str, str], Integers] = {}
-        shots = [np.array([shot.span.start for shot in catalog.shots(video)]) for video in self.videos]
+        starts = catalog.shot_starts()
+        shots = [starts.get(video, np.empty(0)) for video in self.videos]
         items = {kind: self._texts(kind) for kind in TEXT_KINDS}
         if encoder is not None:
             items["seen"] = self._frames(encoder, shots)

@@ -29,6 +29,7 @@ from saccade.index.records import (
     VideoRow,
     gaps_from_json,
     info_from_json,
+    path_in,
     path_out,
     words_from_json,
 )
@@ -89,12 +90,22 @@ class Catalog:
 
     # What is in the library
 
-    def files(self) -> list[FileRow]:
-        """Every media file that was ever indexed here, the ledger's first half, by path."""
+    def files(self, video: str | None = None) -> list[FileRow]:
+        """Every media file that was ever indexed here (the ledger's first half) or that holds one video, by path."""
+        where = "" if video is None else " WHERE id = ?"
+        return sorted(self._file_rows(where, *filter(None, [video])), key=lambda file: file.path)
+
+    def file(self, path: str) -> FileRow | None:
+        """The row of one path."""
+        return next(iter(self._file_rows(" WHERE path = ?", path_in(path))), None)
+
+    def _file_rows(self, where: str, *values: Any) -> list[FileRow]:
         rows = self._store.rows(
             "SELECT path, size, mtime_ns, id, state, error FROM files LEFT JOIN videos ON videos.key = files.video"
+            + where,
+            *values,
         )
-        return sorted((FileRow(path_out(row[0]), *row[1:]) for row in rows), key=lambda file: file.path)
+        return [FileRow(path_out(row[0]), *row[1:]) for row in rows]
 
     def videos(self, ids: Sequence[str] | None = None) -> list[VideoRow]:
         """Videos and sounds, all or those named (in that order), oldest first."""
@@ -134,13 +145,11 @@ class Catalog:
         NotInLibrary, with the reason why a file that is known has no content here.
         """
         wanted = os.path.abspath(os.path.expanduser(path_or_id))
-        files = self.files()
-        for file in files:
-            if file.path == wanted:
-                if file.video is None:
-                    raise NotInLibrary(f"{wanted} was not indexed: {file.error or file.state}")
-                return self.video(file.video)
-        named = {file.video for file in files if file.video and os.path.basename(file.path) == path_or_id}
+        if file := self.file(wanted):
+            if file.video is None:
+                raise NotInLibrary(f"{wanted} was not indexed: {file.error or file.state}")
+            return self.video(file.video)
+        named = {file.video for file in self.files() if file.video and os.path.basename(file.path) == path_or_id}
         if path_or_id.isalnum():
             named |= {
                 row[0] for row in self._store.rows("SELECT id FROM videos WHERE id GLOB ?", path_or_id.lower() + "*")

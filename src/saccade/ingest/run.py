@@ -215,7 +215,7 @@ class _Run:
     def _put_failure(self, item: PlanItem, state: str, reason: str) -> None:
         """A file of which nothing could be used. What lay at its path before stays searchable."""
         catalog = self._tools.catalog
-        before = next((file for file in catalog.files() if file.path == item.path), None)
+        before = catalog.file(item.path)
         video = before.video if before else None
         with catalog.commit() as writer:
             if state == "waiting" and video is not None and video != item.video:
@@ -246,6 +246,8 @@ class _Run:
     def _bring_up_to_date(self, item: PlanItem, source: Source, claim: Claim) -> None:
         catalog, senses = self._tools.catalog, self._plan.senses
         known = source.video is not None
+        row = catalog.file(item.path)
+        here = known and row is not None and row.video == source.video
         source.check_unchanged()
         ledger = catalog.passes(source.video) if source.video else []
         due = set(senses) if self._tools.force else set(due_senses(ledger, senses, self._encoder))
@@ -269,7 +271,7 @@ class _Run:
             source.put_file(writer, "indexed")
         assert source.video is not None
         self._videos[source.video] = item
-        outcome = "moved" if moved else _outcome(item, source, known, worked=bool(due & {"seen", "subtitles"}))
+        outcome = "moved" if moved else _outcome(item, source, known, here, bool(due & {"seen", "subtitles"}))
         if source.error:
             self._note(item, "partial", source.error)
         elif outcome != "unchanged":
@@ -277,8 +279,8 @@ class _Run:
 
     def _drop_old_path(self, writer: Writer, source: Source) -> bool:
         """Take away a path of this content that is gone from disk: the file has moved here."""
-        for file in self._tools.catalog.files():
-            if file.video == source.video and file.path != source.path and not os.path.exists(file.path):
+        for file in self._tools.catalog.files(source.video):
+            if file.path != source.path and not os.path.exists(file.path):
                 writer.drop_file(file.path)
                 return True
         return False
@@ -377,12 +379,13 @@ class _Run:
         self._outcomes[item.path] = FileOutcome(item.path, outcome, note)
 
 
-def _outcome(item: PlanItem, source: Source, known: bool, worked: bool) -> str:
-    if item.state == "changed" or source.replaces is not None:
+def _outcome(item: PlanItem, source: Source, known: bool, here: bool, worked: bool) -> str:
+    """known: the content was in the library, here: even at this path."""
+    if source.replaces is not None and source.replaces != source.video:
         return "changed"
-    if item.state == "unchanged" and item.video is not None:
+    if here and item.state != "begun":
         return "extended" if worked else "unchanged"
-    return "duplicate" if known and item.state == "new" else "indexed"
+    return "duplicate" if known and item.state != "begun" else "indexed"
 
 
 def _hash(item: PlanItem, stop: threading.Event) -> str:
