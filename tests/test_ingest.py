@@ -458,9 +458,10 @@ def test_speech_can_be_added_when_the_source_is_gone_but_text_on_screen_waits(
 ) -> None:
     index(catalog, videos)
     (videos / "talk.mp4").unlink()
-    index(catalog, videos / "talk.mp4", senses=("said", "written"))
+    report = index(catalog, videos / "talk.mp4", senses=("said", "written"))
     states = ledger(catalog, only_video(catalog))
-    assert states["said"] == "done"
+    assert (states["said"], states["written"]) == ("done", "waiting")
+    assert len(report.warnings) == 1 and report.warnings[0].startswith("written waits for")
 
 
 def test_only_speech(catalog: Catalog, videos: Path, parrot: Parrot) -> None:

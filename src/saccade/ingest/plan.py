@@ -269,11 +269,11 @@ def _item(
 
 
 def _missing(file: FileRow, ledger: dict[str, list[PassRow]], senses: tuple[str, ...], encoder: str | None) -> PlanItem:
-    """What is gone from disk can still be heard, and seen by another encoder, in its proxy."""
+    """What is gone from disk can still be heard, and seen by another encoder, in its proxy; text on screen waits."""
     due = due_senses(ledger.get(file.video, ()), senses, encoder) if file.video else ()
     rows = ledger.get(file.video or "", [])
     watched = any(row.coverage.sense == "shots" and row.coverage.state in FINISHED for row in rows)
-    left = tuple(sense for sense in due if watched and sense in ("seen", "said"))
+    left = tuple(sense for sense in due if sense == "written" or (watched and sense != "subtitles"))
     return PlanItem(file.path, Stamp(file.size, file.mtime_ns), "missing", file.video, "", left)
 
 
