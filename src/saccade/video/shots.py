@@ -8,7 +8,7 @@ depends on frames at most ``REACH_SECONDS`` away, so a pass that resumes that fa
   resembles a frame just after. A photographic flash comes back; a whip pan is one of several steps alike.
 - A **fade** is a picture that sinks into one flat colour (black, white, any) and rises out of it. Out and in
   again is one boundary, in the middle of the flat stretch; a flat stretch of more than ``HOLD_SECONDS`` is a
-  shot of its own with a boundary at each end. Flat at the very beginning or end of a film is no boundary.
+  shot of its own with a boundary at each end. A shorter one at the very beginning or end of a film is none.
 - A **dissolve** is a run of frames each a mixture of the picture before and the picture after; its boundary is
   the frame where the mixture is half and half.
 
@@ -18,7 +18,8 @@ all windows are in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -131,18 +132,17 @@ def _contrast(look: Array) -> float:
 
 def _unexplained(before: Array, after: Array) -> Array:
     """What motion leaves unexplained: mean absolute difference of each block (6, 8), at its best shift."""
-    rows, columns = _ROWS + 2 * _SHIFT_ROWS, _COLUMNS + 2 * _SHIFT_COLUMNS
-    padded = before[np.ix_(_clamped(_ROWS, rows), _clamped(_COLUMNS, columns))].reshape(rows, columns * 3)
+    padded = before[_PADDED].reshape(_ROWS + 2 * _SHIFT_ROWS, (_COLUMNS + 2 * _SHIFT_COLUMNS) * 3)
     shifted = sliding_window_view(padded, (_ROWS, _COLUMNS * 3))[:, ::3]
     difference = np.abs(shifted - after.reshape(_ROWS, _COLUMNS * 3))
     block_rows = difference[:, :, 0::3] + difference[:, :, 1::3] + difference[:, :, 2::3]
     return np.asarray((block_rows @ _BLOCK_SUM).min((0, 1)), np.float32)
 
 
-def _clamped(size: int, padded: int) -> npt.NDArray[np.intp]:
-    return np.clip(np.arange(padded) - (padded - size) // 2, 0, size - 1)
-
-
+_PADDED = np.ix_(
+    np.clip(np.arange(-_SHIFT_ROWS, _ROWS + _SHIFT_ROWS), 0, _ROWS - 1),
+    np.clip(np.arange(-_SHIFT_COLUMNS, _COLUMNS + _SHIFT_COLUMNS), 0, _COLUMNS - 1),
+)
 _BLOCK_SUM = np.repeat(np.eye(_COLUMNS // _BLOCK_COLUMNS, dtype=np.float32), _BLOCK_COLUMNS * 3, 0) / (
     _BLOCK_ROWS * _BLOCK_COLUMNS
 )
@@ -228,35 +228,40 @@ def _hard_cuts(film: _Film) -> list[int]:
 
 def _stands_out(film: _Film, i: int) -> bool:
     """Whether the step into frame i is large for its picture and for its neighbourhood."""
-    contrast = film.contrast(i - 1, i)
-    if film.changes[i] < max(_LEAST_STEP, _STILL_CONTRASTS * contrast):
+    if film.changes[i] < max(_LEAST_STEP, _STILL_CONTRASTS * film.contrast(i - 1, i)):
         return False
-    step, share = film.step(i), _changed_share(film, i)
-    if step < max(_LEAST_STEP, _STILL_CONTRASTS * contrast) or share < _STILL_SHARE:
+    at_most = _usual(film, i, film.changes.__getitem__)
+    contrasts, share = (_STILL_CONTRASTS, _STILL_SHARE) if at_most <= _STILL else (_CONTRASTS, _LEAST_SHARE)
+    least = max(_LEAST_STEP, contrasts * film.contrast(i - 1, i))
+    if film.changes[i] < least or film.step(i) < least or _changed_share(film, i) < share:
         return False
-    usual = max(_usual_step(film, i, -1), _usual_step(film, i, 1))
-    if (step < _CONTRASTS * contrast or share < _LEAST_SHARE) and usual > _STILL:
+    if film.step(i) < 0.4 * max((film.step(j) for j in (i - 1, i + 1) if 0 < j < len(film.seconds)), default=0.0):
         return False
-    neighbours = [film.step(j) for j in (i - 1, i + 1) if 0 < j < len(film.seconds)]
-    return step >= _STEPS * usual + _LEAST_STEP and step >= 0.4 * max(neighbours, default=0.0)
+    enough = (film.step(i) - _LEAST_STEP) / _STEPS
+    return at_most <= enough or _usual(film, i, film.step) <= enough
 
 
 def _changed_share(film: _Film, i: int) -> float:
     return float((film.step_blocks(i) > 0.7 + 0.1 * film.contrast(i - 1, i)).mean())
 
 
-def _usual_step(film: _Film, i: int, direction: int) -> float:
-    """The median of the nearest steps on one side, repeated frames left out; missing ones count as no step."""
+def _usual(film: _Film, i: int, size: Callable[[int], float]) -> float:
+    """The median size of the nearest steps, on the side where it is larger."""
+    return max(_usual_on_one_side(film, i, -1, size), _usual_on_one_side(film, i, 1, size))
+
+
+def _usual_on_one_side(film: _Film, i: int, direction: int, size: Callable[[int], float]) -> float:
+    """The median of the nearest steps, repeated frames left out; missing ones count as no step."""
     near: list[float] = []
     j = i + direction
     while 1 <= j < len(film.seconds) and len(near) < _SIDE_STEPS:
         if abs(film.seconds[j] - film.seconds[i]) > _SIDE_SECONDS:
             break
         if film.changes[j] > _REPEATED:
-            near.append(film.step(j))
+            near.append(size(j))
         j += direction
     near += [0.0] * (3 - len(near))
-    return float(np.median(near))
+    return statistics.median(near)
 
 
 def _comes_back(film: _Film, i: int) -> bool:
