@@ -82,6 +82,27 @@ def test_an_unnamed_matrix_goes_by_size(tmp_path: Path, worker: Worker, size: tu
     assert np.abs(_seen(path, worker) - BARS).max() <= 2
 
 
+def test_high_dynamic_range_is_brought_to_screen_white(tmp_path: Path, worker: Worker) -> None:
+    nits = np.array([0, 5, 20, 50, 100, 203, 400, 1000])
+    root = (nits / 10_000) ** (2610 / 16384)
+    coded = ((3424 / 4096 + 2413 / 128 * root) / (1 + 2392 / 128 * root)) ** (2523 / 32)  # SMPTE ST 2084
+    frame = av.VideoFrame(len(nits) * 32, 64, "yuv420p10le")
+    for plane, values in zip(frame.planes, (64 + 876 * coded, np.full(8, 512), np.full(8, 512)), strict=True):
+        rows = np.frombuffer(plane, np.uint16).reshape(plane.height, -1)
+        rows[:, : plane.width] = np.repeat(values.round().astype(np.uint16), plane.width // len(nits))
+    with av.open(str(tmp_path / "pq.mp4"), "w") as film:
+        stream: Any = film.add_stream("libx264", rate=25, options={"qp": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = frame.width, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.colorspace, context.color_range, context.color_primaries, context.color_trc = 9, 1, 9, 16
+        film.mux(stream.encode(frame))
+        film.mux(stream.encode(None))
+    (frames,) = sample(tmp_path / "pq.mp4", worker=worker)
+    linear = (nits / 203).clip(0, 1)
+    expected = 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    assert np.abs(frames.images[0, 32, 16::32].astype(float) - expected[:, None]).max() < 8
+
+
 EIGHT_WAYS = [(degrees, mirror) for degrees in (0, 90, 180, 270) for mirror in (False, True)]
 
 

@@ -2,7 +2,8 @@
 
 The matrix and range that the stream names are honoured. Where it names no matrix, a picture of at least 1280
 columns or more than 576 lines is taken as BT.709 and a smaller one as BT.601, as players do; where it names no
-range, YCbCr is limited. Transparent pixels are laid on white. Square pixels are made by stretching, never by
+range, YCbCr is limited. High dynamic range (PQ, HLG) is brought to sRGB with diffuse white, 203 cd/m², as white;
+what is brighter is clipped. Transparent pixels are laid on white. Square pixels are made by stretching, never by
 dropping lines: wide pixels widen the picture, tall ones heighten it.
 """
 
@@ -10,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, Interpolation, VideoReformatter
 
 from saccade.types import Colour
 
@@ -35,7 +36,9 @@ TRANSFERS = {
     17: "smpte428", 18: "arib-std-b67",
 }  # fmt: skip
 
-BT709, BT601, UNNAMED = 1, 6, 2
+BT709, BT601 = 1, 6
+HIGH_RANGE = (16, 18)
+"""The transfers whose white lies far above ours: PQ and HLG."""
 
 EXACT = (
     Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
@@ -128,6 +131,26 @@ def fit_short_side(width: int, height: int, short_side: int | None) -> tuple[int
     return max(1, round(width * short_side / short)), max(1, round(height * short_side / short))
 
 
+class _ToSRGB:
+    """Brings high dynamic range to sRGB. Setting up takes seconds, so one is kept for each size and transfer."""
+
+    kept: ClassVar[dict[tuple[int, ...], VideoReformatter]] = {}
+
+    @classmethod
+    def convert(cls, frame: VideoFrame, width: int, height: int) -> VideoFrame:
+        """rgb24 of the given size."""
+        key = width, height, int(frame.color_trc), int(frame.color_primaries), int(frame.colorspace)
+        deep = frame.reformat(width, height, "yuv444p10le", threads=1)
+        scaler = cls.kept.setdefault(key, VideoReformatter())
+        return scaler.reformat(
+            deep,
+            format="rgb24",
+            dst_color_trc=ColorTrc.IEC61966_2_1,
+            dst_color_primaries=ColorPrimaries.BT709,
+            threads=1,
+        )
+
+
 class Painter:
     """Turns decoded frames of one stream into uint8 (H, W, 3) RGB as displayed, at most ``short_side`` small."""
 
@@ -137,18 +160,25 @@ class Painter:
         self._scaler = VideoReformatter()
 
     def paint(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        """uint8 (H, W, 3), a view: not always contiguous."""
         upright = Upright.of(frame)
         width, height = fit_short_side(*shown_size(frame.width, frame.height, self._aspect, upright), self._short_side)
         if upright.transpose:
             width, height = height, width
-        return np.ascontiguousarray(upright.apply(self._rgb(frame, width, height)))
+        return upright.apply(self._rgb(frame, width, height))
 
     def _rgb(self, frame: VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
         state_colour(frame)
+        if has_high_range(frame):
+            return packed(_ToSRGB.convert(frame, width, height), 3)
         if not has_alpha(frame):
             return packed(self._scaler.reformat(frame, width, height, "rgb24", interpolation=EXACT, threads=1), 3)
         rgba = packed(self._scaler.reformat(frame, width, height, "rgba", interpolation=EXACT, threads=1), 4)
         return on_white(rgba)
+
+
+def has_high_range(frame: VideoFrame) -> bool:
+    return int(frame.color_trc) in HIGH_RANGE
 
 
 def has_alpha(frame: VideoFrame) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, cast
@@ -76,23 +77,22 @@ def only(container: InputContainer, *streams: Stream) -> None:
             stream.discard = Discard.all
 
 
-def has_video(path: str) -> bool:
-    """Whether some video stream can be tried."""
+@dataclass(frozen=True)
+class Contents:
+    """Whether some video stream and some sound track can be tried, and seconds from the start to the longest's end."""
+
+    video: bool
+    sound: bool
+    end: Fraction
+
+
+def contents(path: str) -> Contents:
+    """What a file holds, as far as its header tells; a duration that it does not tell is found by reading."""
     with open_media(path) as container:
-        return video_of(container) is not None
-
-
-def has_sound(path: str) -> bool:
-    """Whether some sound track can be tried."""
-    with open_media(path) as container:
-        return any(stream.codec_context is not None for stream in container.streams.audio)
-
-
-def extent(path: str) -> Fraction:
-    """Seconds from the container's start to the end of its longest video or sound track, as far as is known."""
-    with open_media(path) as container:
-        duration = _duration_in_header(container)
-    return _duration_by_reading(path) if duration is None else duration
+        video = video_of(container) is not None
+        sound = any(stream.codec_context is not None for stream in container.streams.audio)
+        end = _duration_in_header(container)
+    return Contents(video, sound, _duration_by_reading(path) if end is None else end)
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
@@ -146,7 +146,7 @@ def describe(path: str) -> Iterator[tuple[dict[str, Any], tuple[()]]]:
         stream = video_of(container)
         if stream is not None:
             facts |= _video_facts(stream, first)
-    yield {**facts, "duration": float(extent(path))}, ()
+    yield {**facts, "duration": float(contents(path).end)}, ()
 
 
 def _stream_facts(stream: Stream) -> dict[str, Any]:

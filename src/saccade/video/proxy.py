@@ -28,7 +28,16 @@ from av.video.stream import VideoStream
 
 from saccade.errors import InputError, MediaError, UnreadableMedia
 from saccade.video.audio import decode_sound
-from saccade.video.colour import EXACT, Painter, Upright, fit_short_side, has_alpha, shown_size, state_colour
+from saccade.video.colour import (
+    EXACT,
+    Painter,
+    Upright,
+    fit_short_side,
+    has_alpha,
+    has_high_range,
+    shown_size,
+    state_colour,
+)
 from saccade.video.media import PROXY_MARK, first_frame, open_media
 from saccade.video.reader import Reader
 
@@ -79,7 +88,8 @@ class Shrinker:
 
     def shrink(self, frame: VideoFrame) -> VideoFrame:
         """yuv420p of the proxy's size."""
-        if (frame.width, frame.height) != self._source or has_alpha(frame) or self._upright != Upright():
+        plain = not (has_alpha(frame) or has_high_range(frame)) and self._upright == Upright()
+        if (frame.width, frame.height) != self._source or not plain:
             frame = VideoFrame.from_ndarray(self._painted(frame), "rgb24")
         else:
             state_colour(frame)
@@ -92,7 +102,7 @@ class Shrinker:
         image = self._painter.paint(frame)
         scale = min(Fraction(width, image.shape[1]), Fraction(height, image.shape[0]))
         inner = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-        rgb = VideoFrame.from_ndarray(image, "rgb24")
+        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
         fitted = self._fitter.reformat(rgb, *inner, "rgb24", interpolation=EXACT, threads=1).to_ndarray()
         canvas = np.zeros((height, width, 3), np.uint8)
         left, top = (width - inner[0]) // 2, (height - inner[1]) // 2

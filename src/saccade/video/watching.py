@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from saccade.errors import UnreadableMedia
 from saccade.video.colour import Painter
 from saccade.video.decode import duration_of, step_of
-from saccade.video.media import extent, has_sound, has_video
+from saccade.video.media import Contents, contents
 from saccade.video.proxy import EVERY, Proxy
 from saccade.video.reader import Reader
 from saccade.video.sampling import Batch
@@ -75,24 +75,24 @@ def watch_file(
     """Items are ({"pts", "time_base", "start"}, (images,)) or ({"part": …}, ())."""
     steps = Fraction(every), Fraction(begin), Fraction(cuts_from), Fraction(part_seconds)
     wish = Wish(path, *steps, mode, proxy, shots, frames, short_side)
-    if has_video(path):
-        yield from _watch_video(wish)
-    elif has_sound(path):
-        yield from _watch_sound(wish)
+    held = contents(path)
+    if held.video:
+        yield from _watch_video(wish, held)
+    elif held.sound:
+        yield from _watch_sound(wish, held.end)
     else:
         raise UnreadableMedia(path, "it holds neither video nor sound that can be decoded")
 
 
-def _watch_video(wish: Wish) -> Iterator[Item]:
+def _watch_video(wish: Wish, held: Contents) -> Iterator[Item]:
     timeline = read_timeline(wish.path)
     mode = timeline.choose_mode(wish.mode)
     packets = _PacketTimes()
     with Reader(wish.path, mode, threads=1 if mode == "keyframes" else 2, on_packet=packets.add) as reader:
-        yield from _Pass(reader, wish, timeline, mode, packets).run()
+        yield from _Pass(reader, wish, held, timeline, mode, packets).run()
 
 
-def _watch_sound(wish: Wish) -> Iterator[Item]:
-    end = extent(wish.path)
+def _watch_sound(wish: Wish, end: Fraction) -> Iterator[Item]:
     parts = _Parts(wish, end, "exact")
     proxy = Proxy(wish.path, wish.proxy, wish.begin, parts.index, None, True) if wish.proxy else None
     while not parts.over:
@@ -211,9 +211,11 @@ class _Parts:
 class _Pass:
     """The pass over a file with video."""
 
-    def __init__(self, reader: Reader, wish: Wish, timeline: Timeline, mode: str, packets: _PacketTimes) -> None:
+    def __init__(
+        self, reader: Reader, wish: Wish, held: Contents, timeline: Timeline, mode: str, packets: _PacketTimes
+    ) -> None:
         self._reader, self._wish, self._timeline, self._mode, self._packets = reader, wish, timeline, mode, packets
-        self._end = max(extent(wish.path), timeline.end, wish.begin)
+        self._end = max(held.end, timeline.end, wish.begin)
         self._parts = _Parts(wish, self._end, mode)
         self._gaps = _Gaps(reader)
         self._shots = shot_finder(wish.path, mode, timeline, wish.cuts_from) if wish.shots else NoShots(wish.begin)
@@ -222,9 +224,7 @@ class _Pass:
         # In a pass over keyframes the proxy keeps them all, unless there are more of them than it has pictures.
         self._every_key = mode == "keyframes" and timeline.keys * EVERY <= timeline.end + EVERY
         self._proxy = (
-            Proxy(wish.path, wish.proxy, wish.begin, self._parts.index, reader, has_sound(wish.path))
-            if wish.proxy
-            else None
+            Proxy(wish.path, wish.proxy, wish.begin, self._parts.index, reader, held.sound) if wish.proxy else None
         )
         self._painter = Painter(reader.stream.sample_aspect_ratio, wish.short_side)
         self._clock = {"time_base": str(reader.base), "start": str(reader.start)}
@@ -239,7 +239,7 @@ class _Pass:
             if last is not None and shown.pts <= last.pts:
                 continue
             self._gaps.end_at(shown.moment)
-            self._decoded += shown.moment >= self._wish.begin
+            self._decoded += not self._is_before(shown)
             self._shots.feed(shown.pts, float(shown.moment), shown.frame)
             yield from self._choose(shown)
             yield from self._close_until(shown.moment)
@@ -278,7 +278,7 @@ class _Pass:
             yield from self._use_for_proxy(self._proxy_picker.finish(end))
 
     def _use_for_encoder(self, pick: tuple[Shown, Fraction] | None) -> Iterator[Item]:
-        if pick is None or pick[0].moment < self._wish.begin:
+        if pick is None or self._is_before(pick[0]):
             return
         shown, point = pick
         yield from self._close_until(shown.moment)
@@ -289,12 +289,16 @@ class _Pass:
         self._batch.add(shown.pts, image)
 
     def _use_for_proxy(self, pick: tuple[Shown, Fraction] | None) -> Iterator[Item]:
-        if pick is None or pick[0].moment < self._wish.begin:
+        if pick is None or self._is_before(pick[0]) or pick[0].moment < 0:  # a proxy's clock begins at 0
             return
         shown, _ = pick
         yield from self._close_until(shown.moment)
         assert self._proxy is not None
         self._proxy.add_picture(shown.moment, shown.frame)
+
+    def _is_before(self, shown: Shown) -> bool:
+        """Whether a frame belongs to a part that was stored before this pass began."""
+        return shown.moment < self._wish.begin and self._wish.begin > 0
 
     def _error_of(self, shown: Shown, point: Fraction) -> Fraction:
         """How much later than the frame used the one on display at a grid point was."""
