@@ -121,18 +121,17 @@ def index(
     """Watch, listen and read: everything in these files becomes findable. What is indexed already is skipped."""
     import saccade
 
-    senses = _senses(only, no)
+    wish: dict[str, Any] = {"senses": _senses(only, no), "every": every, "mode": mode, "ocr_every": ocr_every}
     with saccade.open(library, encoder=encoder) as lib:
+        plan = lib.plan(*paths, **wish)
         if dry_run:
-            plan = lib.plan(*paths, senses=senses)
             _answer(as_json, lambda: _plan_json(plan), lambda: _plan_text(plan))
             return 0
-        _announce(lib.plan(*paths, senses=senses))
+        _announce(plan)
         with _Meter() as meter:
             report = lib.add(
-                *paths, senses=senses, every=every, mode=mode, ocr_every=ocr_every, language=language,
-                speech_model=speech_model, verify=verify, on_progress=meter.update,
-            )  # fmt: skip
+                *paths, **wish, language=language, speech_model=speech_model, verify=verify, on_progress=meter.update
+            )
     _answer(as_json, lambda: _ingest_json(report), lambda: _ingest_text(report))
     return _ingest_code(report)
 
@@ -160,10 +159,11 @@ def search(
 
     if kind not in (None, "video", "audio"):
         raise InputError(f"--kind is video or audio, got {kind}")
+    span = _limits(start, end)
     with saccade.open(library, create=False, encoder=encoder) as lib:
         result = lib.search(
             query, image=image, k=k, per_video=per_video, evidence=_listed(evidence), videos=video or None,
-            start=_time(start), end=_time(end), after=after, before=before, kind=kind,
+            start=span[0], end=span[1], after=after, before=before, kind=kind,
         )  # fmt: skip
     _answer(as_json, lambda: to_json(result), lambda: _search_text(result))
     return 0
@@ -287,8 +287,12 @@ def _senses(only: str | None, no: str | None) -> list[str] | None:
     return [sense for sense in SENSES if (sense in named) == (only is not None)]
 
 
-def _time(text: str | None) -> float | None:
-    return None if text is None else _seconds(text)
+def _limits(start: str | None, end: str | None) -> tuple[float | None, float | None]:
+    """What --from and --to say, in seconds."""
+    begin, stop = (None if text is None else _seconds(text) for text in (start, end))
+    if begin is not None and stop is not None and stop <= begin:
+        raise InputError(f"--from {start} is not before --to {end}")
+    return begin, stop
 
 
 def _seconds(text: str) -> float:
@@ -560,6 +564,7 @@ def _plan_text(plan: Plan) -> Iterable[RenderableType]:
 
 def _long(seconds: float) -> str:
     """A stretch of time, as people say it."""
+    seconds = max(0.0, seconds)
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import math
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -164,9 +165,10 @@ def scan(
 ) -> Plan:
     """Look at files, folders, globs and URLs. ``encoder`` is the frame encoder's name, ``force`` makes all of it due.
 
-    InputError where a path names nothing, neither on disk nor in the library, or a sense is unknown.
+    InputError where a path names nothing, neither on disk nor in the library, or a sense or setting is none.
     """
     chosen = _checked(senses)
+    _check_settings(every, mode, ocr_every)
     urls = tuple(path for path in paths if "://" in path)
     known = {file.path: file for file in catalog.files()}
     found = _Found()
@@ -230,6 +232,14 @@ def _checked(senses: Collection[str]) -> tuple[str, ...]:
     if unknown := [sense for sense in senses if sense not in SENSES]:
         raise InputError(f"senses are {', '.join(SENSES)}, got {unknown[0]!r}")
     return tuple(sense for sense in SENSES if sense in senses)
+
+
+def _check_settings(every: float, mode: str, ocr_every: float) -> None:
+    if mode not in WATCH_SPEED:
+        raise InputError(f"mode is one of {', '.join(WATCH_SPEED)}, got {mode!r}")
+    for name, seconds in (("every", every), ("ocr_every", ocr_every)):
+        if not 0 < seconds < math.inf:
+            raise InputError(f"{name} is a number of seconds above 0, got {seconds}")
 
 
 def _ledger(catalog: Catalog) -> dict[str, list[PassRow]]:
