@@ -18,8 +18,12 @@ from saccade.video.media import base_of, only, open_media, packets_of, start_of,
 
 SKIPS: dict[str, Skip] = {"exact": "DEFAULT", "nonref": "NONREF", "keyframes": "NONKEY"}
 
+SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Containers with an index that a seek can be trusted in."""
+
 SEEK_BACK_SECONDS = (0, 2, 10, 60)
-"""How far before a wanted time a seek aims, where it landed too late before."""
+"""How far before a wanted time a seek aims, where it landed too late before. In other containers the first frames
+behind a seek may carry wrong times, so the first try aims earlier there."""
 
 Timed = tuple[int, VideoFrame]
 
@@ -78,7 +82,7 @@ class Reader:
         Where no seek finds that, reading begins at the beginning.
         """
         if time > 0:
-            for back in SEEK_BACK_SECONDS:
+            for back in SEEK_BACK_SECONDS if self.format in SEEKABLE else SEEK_BACK_SECONDS[1:]:
                 frames = self._after_seek(time - back)
                 first = next(frames, None)
                 if first is not None and self.moment(first[0]) <= time:

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from saccade.errors import UnreadableMedia
 from saccade.video.colour import Painter
 from saccade.video.decode import duration_of
-from saccade.video.reader import Reader, Timed
+from saccade.video.reader import SEEKABLE, Reader, Timed
 from saccade.video.timeline import read_timeline
 
 BATCH_BYTES = 16 << 20
@@ -29,9 +29,6 @@ SEEK_SECONDS = 20
 """Where wanted times lie further apart, a seek is tried instead of decoding all between."""
 
 NEVER = Fraction(2**62)
-
-SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-"""Containers with an index that a seek can be trusted in."""
 
 
 @dataclass(frozen=True)

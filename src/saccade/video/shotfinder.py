@@ -228,7 +228,8 @@ class CloseLook:
         if self._reader is None:
             self._reader = Reader(self._path)
         reader, last = self._reader, -math.inf
-        for pts, frame in reader.frames_from(max(Fraction(0), Fraction(begin))):
+        aim = Fraction(begin) + reader.base / 2  # a keyframe that begins here must not be missed by a rounding
+        for pts, frame in reader.frames_from(max(Fraction(0), aim)):
             seconds = float(reader.moment(pts))
             if (last == -math.inf and begin - seconds > TOO_FAR_SECONDS) or seconds >= end:
                 return
