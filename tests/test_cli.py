@@ -9,30 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 
 from saccade import cli
-
-LINES = {
-    "talk": ["Welcome to the yearly budget meeting", "The cost of the bridge has doubled", "Any questions so far"],
-    "kitchen": ["First we melt the butter slowly", "Now add one spoon of mayonnaise", "Serve it with fresh bread"],
-}
-
-
-def film(path: Path, lines: list[str], seconds: int = 9) -> None:
-    """A short film of three colours, with a sentence of subtitles for each."""
-    with av.open(path, "w") as out:
-        stream: Any = out.add_stream("libx264", rate=10, options={"g": "10", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for n in range(10 * seconds):
-            picture = np.full((64, 96, 3), 20 + 9 * len(path.stem), np.uint8)  # films of one content are one video
-            picture[..., n * 3 // (10 * seconds)] = 200
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        out.mux(stream.encode(None))
-    cues = [f"{n + 1}\n00:00:0{3 * n},000 --> 00:00:0{3 * n + 3},000\n{line}\n" for n, line in enumerate(lines)]
-    path.with_suffix(".srt").write_text("\n".join(cues))
+from subtitled_films import LINES, subtitled_film
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two films, a broken one, a note, and a library of all that."""
     folder = tmp_path_factory.mktemp("films")
     for name, lines in LINES.items():
-        film(folder / f"{name}.mp4", lines)
+        subtitled_film(folder / f"{name}.mp4", lines)
     (folder / "broken.mp4").write_bytes(b"no film at all" * 100)
     (folder / "note.txt").write_text("buy bread")
     before = os.getcwd()
@@ -186,7 +166,7 @@ def test_export_cuts_the_clip_of_a_hit(saccade: Any, tmp_path: Path) -> None:
 
 def test_remove_forgets(saccade: Any, place: Path, tmp_path: Path) -> None:
     library = str(tmp_path / "library")
-    film(tmp_path / "one.mp4", LINES["talk"])
+    subtitled_film(tmp_path / "one.mp4", LINES["talk"])
     assert saccade("index", str(tmp_path / "one.mp4"), "--only", "subtitles", "--library", library)[0] == 0
     assert answer(saccade("remove", "one.mp4", "--library", library))["removed"] == str(tmp_path / "one.mp4")
     assert saccade("search", "bridge", "--library", library)[0] in (0, 1)
@@ -201,7 +181,7 @@ def test_doctor_answers(saccade: Any) -> None:
 
 
 def test_a_dry_run_changes_nothing(saccade: Any, tmp_path: Path) -> None:
-    film(tmp_path / "one.mp4", LINES["talk"])
+    subtitled_film(tmp_path / "one.mp4", LINES["talk"])
     library = str(tmp_path / "library")
     data = answer(saccade("index", str(tmp_path), "--dry-run", "--library", library))
     assert data["counts"]["new"] == 1 and set(data["hours"]) == {"seen", "subtitles", "said", "written"}
@@ -306,7 +286,7 @@ def test_a_reader_that_goes_away_is_no_traceback(place: Path) -> None:
 
 
 def test_names_beyond_ascii_reach_an_ascii_terminal(place: Path, tmp_path: Path) -> None:
-    film(tmp_path / "회의 café.mp4", LINES["talk"])
+    subtitled_film(tmp_path / "회의 café.mp4", LINES["talk"])
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "SACCADE_LIBRARY": str(tmp_path / "lib")}
     done = subprocess_of("index", str(tmp_path), "--only", "subtitles", "--text", env=environment)
     assert done.returncode == 0, done.stderr

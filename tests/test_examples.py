@@ -5,24 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 import pytest
 
+from subtitled_films import LINES, subtitled_film
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-def film(path: Path, grey: int, lines: list[str]) -> None:
-    with av.open(path, "w") as out:
-        stream: Any = out.add_stream("libx264", rate=10, options={"g": "10", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for _ in range(60):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 96, 3), grey, np.uint8), "rgb24")))
-        out.mux(stream.encode(None))
-    cues = [f"{n}\n00:00:0{3 * n},000 --> 00:00:0{3 * n + 3},000\n{line}\n" for n, line in enumerate(lines)]
-    path.with_suffix(".srt").write_text("\n".join(cues))
 
 
 def example(name: str, *arguments: object) -> str:
@@ -35,8 +24,8 @@ def example(name: str, *arguments: object) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
-    film(folder / "talk.mp4", 60, ["Welcome to the yearly budget meeting", "The cost of the bridge has doubled"])
-    film(folder / "kitchen.mp4", 120, ["First we melt the butter slowly", "Now add one spoon of mayonnaise"])
+    for name, lines in LINES.items():
+        subtitled_film(folder / f"{name}.mp4", lines)
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,3 +94,15 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
 def test_an_encoder_that_is_none_is_called_broken(tmp_path: Path) -> None:
     check = found(doctor(encoder=str(tmp_path)), "frame encoder")
     assert check.state == "broken" and "vision_model" in check.detail
+
+
+def test_int8_files_are_compared_with_full_precision(tmp_path: Path, need: Any) -> None:
+    need("torch"), need("transformers")
+    import tiny_models
+
+    folder = tiny_models.tiny_clip(tmp_path / "clip").folder
+    checks = doctor(encoder=str(folder))
+    assert found(checks, "frame encoder").state == "ok" and found(checks, "int8").state == "absent"
+    tiny_models.quantise(folder)
+    check = found(doctor(encoder=str(folder)), "int8")
+    assert check.state in ("ok", "broken") and "cosine to full precision" in check.detail
