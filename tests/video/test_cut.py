@@ -268,6 +268,15 @@ def test_bad_wishes_are_refused_and_leave_nothing(tmp_path: Path, worker: Worker
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_damage_is_counted_not_fatal(tmp_path: Path, worker: Worker) -> None:
+    content = bytearray(draw(tmp_path / "film.mp4", steady(100)).read_bytes())
+    for at in range(len(content) // 3, len(content) * 2 // 3, 997):
+        content[at] ^= 0xFF
+    (tmp_path / "damaged.mp4").write_bytes(bytes(content))
+    clip = cut(tmp_path / "damaged.mp4", Span(0.5, 3.5), tmp_path / "clip.mp4", exact=True, worker=worker)
+    assert len(seen(Path(clip.path))) > 20 and any("damaged packets" in what for what in clip.left_out)
+
+
 def test_a_clip_has_the_permissions_of_any_new_file(tmp_path: Path, worker: Worker) -> None:
     clip = cut(draw(tmp_path / "film.mp4", steady(30), sound=False), Span(0, 1), tmp_path / "c.mp4", worker=worker)
     (tmp_path / "any").touch()

@@ -45,6 +45,7 @@ EXACT_CONTAINERS = {".mp4", ".m4v", ".mov", ".mkv"}
 _X264_FORMATS = {
     "yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv420p10le", "yuv422p10le", "yuv444p10le",
 }  # fmt: skip
+_FAMILY = {"mp4", "mov", "ipod", "mov,mp4,m4a,3gp,3g2,mj2"}
 _INTERLEAVE_SECONDS = 2
 """How far apart a container may store sound and picture of the same time."""
 
@@ -54,7 +55,7 @@ class Clip:
     """A clip that was written.
 
     span: what was really cut, in seconds of the source; asked: what was asked for. ``left_out`` names the source's
-    streams that the target container cannot carry.
+    streams that the target container cannot carry, and what was too damaged to be encoded anew.
     """
 
     path: str
@@ -267,8 +268,6 @@ class _Writer:
             self._add(stream)
 
     def write(self) -> list[str]:
-        if not any(isinstance(track, _Track) for track in self.tracks.values()):
-            raise InputError("the target's container can carry none of the source's streams: choose .mkv")
         _seek(self.source, self.window.stream, (self.window.key_seconds - _INTERLEAVE_SECONDS) / self._unit)
         streams = [self.source.streams[index] for index in self.tracks]
         late = self.window.end + 5 * _INTERLEAVE_SECONDS
@@ -282,6 +281,8 @@ class _Writer:
                 break
         for track in self.tracks.values():
             track.finish()
+            if track.damaged:
+                self.left_out.append(f"{track.damaged} damaged packets of {_name(track.source)}")
         return self.left_out
 
     @property
@@ -321,7 +322,9 @@ class _Writer:
 
 
 class _Track:
-    """One stream's way into the clip. ``done``: nothing of it is wanted any more."""
+    """One stream's way into the clip. done: nothing of it is wanted any more; damaged: packets it could not decode."""
+
+    damaged = 0
 
     def __init__(self, out: OutputContainer, stream: Stream, window: _Window) -> None:
         self.out, self.source, self.window = out, stream, window
@@ -347,6 +350,8 @@ class _Copy(_Track):
         if stream.codec_context is None:
             raise ValueError(f"{_name(stream)} is of no codec that is known")
         self.target: Any = out.add_stream_from_template(stream, opaque=True)
+        if out.format.name in _FAMILY and stream.container.format.name in _FAMILY:
+            self.target.codec_tag = stream.codec_tag  # players tell hvc1 from hev1
         self._describe(self.target)
         self.shift = round(window.shift / self.unit)
 
@@ -398,6 +403,7 @@ class _Pictures(_Track):
         assert window.decoder is not None
         self.decoder = window.decoder
         self.graph: Any = None
+        self.on_its_side = False
         self.begun = False
         self.first, self.stop = round(window.shift / self.unit), round(window.end / self.unit)
         rate = stream.average_rate or Fraction(25)
@@ -414,6 +420,7 @@ class _Pictures(_Track):
     def finish(self) -> None:
         if not self.done:
             self._encode(self.decoder.decode(cast(Any, av.Packet())))  # drains
+        self.damaged = len(self.decoder.damage)
         self.out.mux(self.target.encode(None))
 
     def _encode(self, frames: Sequence[tuple[int, VideoFrame]]) -> None:
@@ -442,7 +449,7 @@ class _Pictures(_Track):
         else:
             encoder.color_range, encoder.colorspace = ColorRange.MPEG, Colorspace.ITU709
         if aspect := self.context.sample_aspect_ratio:
-            encoder.sample_aspect_ratio = 1 / aspect if frame.width != self.context.width else aspect
+            encoder.sample_aspect_ratio = 1 / aspect if self.on_its_side else aspect
 
     def _convert(self, frame: VideoFrame) -> VideoFrame:
         """The encoder's pixel format; RGB and the like become BT.709 of limited range, and the clip says so."""
@@ -457,6 +464,7 @@ class _Pictures(_Track):
     def _upright(self, frame: VideoFrame) -> VideoFrame:
         """The frame as displayed, with even sides, which H.264 needs."""
         turn = {90: "transpose=cclock", 180: "hflip,vflip", 270: "transpose=clock"}.get(frame.rotation % 360)
+        self.on_its_side = frame.rotation % 180 == 90
         filters = ([turn] if turn else []) + (
             ["pad=ceil(iw/2)*2:ceil(ih/2)*2"] if frame.width % 2 or frame.height % 2 else []
         )
@@ -470,7 +478,7 @@ class _Pictures(_Track):
 
 
 class _Sound(_Track):
-    """Decodes sound, trims it to the sample, and encodes it anew."""
+    """Decodes sound, trims it to the sample, and encodes it anew; what is damaged becomes silence."""
 
     def __init__(self, out: OutputContainer, stream: Any, window: _Window) -> None:
         super().__init__(out, stream, window)
@@ -486,8 +494,14 @@ class _Sound(_Track):
     def take(self, packet: Packet[Any]) -> None:
         time = _time(packet)
         assert time is not None
-        if not self.done and time * self.unit > self.window.shift - 1:  # a second to settle the decoder
+        if self.done or time * self.unit <= self.window.shift - 1:  # a second to settle the decoder
+            return
+        try:
             self._encode(packet.decode())
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            self.damaged += 1
 
     def finish(self) -> None:
         self.out.mux(self.target.encode(None))
