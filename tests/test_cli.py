@@ -301,3 +301,23 @@ def test_names_beyond_ascii_reach_an_ascii_terminal(place: Path, tmp_path: Path)
 )
 def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
     assert cli._seconds(text) == seconds
+
+
+def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    from saccade.ingest import Progress
+
+    with cli._Meter() as meter:
+        for second in range(1000):
+            meter.update(Progress("/films/talk.mp4", "seen", second, 1000, 0, 2, 4000 - second, 50))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["saccade: seen 1/2 talk.mp4, 0 %, 50 × real time, 67 min left"]
+
+
+def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from saccade.ingest import Progress
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with cli._Meter() as meter:
+        meter.update(Progress("/films/talk.mp4", "said", 500, 1000, 1, 2, -3, 19))
+    assert "said 2/2 talk.mp4" in capsys.readouterr().err
