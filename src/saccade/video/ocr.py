@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from saccade.errors import InputError, MissingExtra
 from saccade.types import Gap, Shot, Span, Stretch, TimedText
+from saccade.video.probe import probe
 from saccade.video.sample import sample
 from saccade.video.worker import Worker
 from saccade.weights import package_file
@@ -62,7 +63,6 @@ UNSEEN_SECONDS, or where a text comes late into its shot or leaves early, by UNS
 
 MAX_CONFIRMATIONS = 2
 
-FRAMES_AT_ONCE = 8
 
 Image = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.float32]
@@ -87,11 +87,26 @@ def read_screen(
         raise InputError(f"frames are read every so many seconds of a file, got {every=} {duration=} {begin=}")
     follower = _Follower(str(path), begin, _reader(), worker)
     moments = [moment for moment in _moments(shots, duration, every) if moment.seconds >= begin]
-    for first in range(0, len(moments), FRAMES_AT_ONCE):
-        batch = moments[first : first + FRAMES_AT_ONCE]
-        for moment, image in zip(batch, follower.frames([moment.seconds for moment in batch]), strict=False):
-            yield follower.follow(moment, image)
+    for moment, image in zip(moments, _frames_at(str(path), moments, follower), strict=False):
+        yield follower.follow(moment, image)
     yield follower.end(duration)
+
+
+def _frames_at(path: str, moments: Sequence[_Moment], follower: _Follower) -> Iterator[Image]:
+    """The frames to read. Where seeking can be trusted one by one, else in one walk through the file.
+
+    The walk has a decoder of its own: the other one fetches frames in between.
+    """
+    from saccade.video.reader import SEEKABLE
+
+    if moments and follower.container() in SEEKABLE:
+        for moment in moments:
+            yield from follower.frames([moment.seconds])
+    elif moments:
+        with Worker() as walking:
+            times = [moment.seconds for moment in moments]
+            for frames in sample(path, at=times, short_side=SHORT_SIDE, batch=1, worker=walking):
+                yield from frames.images
 
 
 # ---- when to read --------------------------------------------------------------------------------------------
@@ -297,6 +312,9 @@ class _Follower:
         batches = sample(self._path, at=list(seconds), short_side=SHORT_SIDE, worker=self._worker)
         return [image for frames in batches for image in frames.images]
 
+    def container(self) -> str:
+        return probe(self._path, worker=self._worker).container
+
     def follow(self, moment: _Moment, image: Image) -> Stretch:
         """Read a frame, close the lines that are gone and open the new ones."""
         small = _small(image)
@@ -384,20 +402,20 @@ class _Follower:
     def _end_of(self, track: _Track, latest: float) -> float:
         assert self._last is not None
         look, seen = track.look, self._last.moment.seconds
-        for probe in self._between(seen, latest):
-            found = self._found(track.line, look, probe)
+        for between in self._between(seen, latest):
+            found = self._found(track.line, look, between)
             if found is None:
-                return (seen + probe.seconds) / 2
-            seen, look = probe.seconds, found
+                return (seen + between.seconds) / 2
+            seen, look = between.seconds, found
         return latest
 
     def _start_of(self, line: _Line, read: _Read) -> float:
         look, seen = _Look.of(line.box, read.grey), read.moment.seconds
-        for probe in reversed(self._between(self._earliest(read), seen)):
-            found = self._found(line, look, probe)
+        for between in reversed(self._between(self._earliest(read), seen)):
+            found = self._found(line, look, between)
             if found is None:
-                return (seen + probe.seconds) / 2
-            seen, look = probe.seconds, found
+                return (seen + between.seconds) / 2
+            seen, look = between.seconds, found
         return self._earliest(read)
 
     def _found(self, line: _Line, look: _Look, probe: _Probe) -> _Look | None:
@@ -411,7 +429,10 @@ class _Follower:
             self._confirmations -= 1
             probe.lines = self._reader.read(probe.image)
         same = _pairs([_Track(0.0, line, look)], probe.lines)
-        return _Look.of(probe.lines[same[0]].box, probe.grey) if same else None
+        if same:
+            return replace(look, box=probe.lines[same[0]].box)
+        another = any(_distance(other.box, look.box) < SAME_PLACE for other in probe.lines)
+        return found if likeness >= PROBABLY_LIKE and not another else None
 
     def _between(self, start: float, end: float) -> list[_Probe]:
         """Frames inside a stretch, close enough to place a change; the stretch asked for last is remembered."""
@@ -490,7 +511,8 @@ def _distance(one: _Box, other: _Box) -> float:
 # ---- pictures ------------------------------------------------------------------------------------------------
 
 LOOK_WIDTH = 640
-SURELY_LIKE, PROBABLY_LIKE, SURELY_UNLIKE = 0.85, 0.7, 0.35
+STROKE_WIDTH = 3.0
+SURELY_LIKE, PROBABLY_LIKE, SURELY_UNLIKE = 0.85, 0.7, 0.5
 """Correlation with a line's picture from which it is there, from which it is taken to be there, and below which not."""
 
 DRIFT_HEIGHTS = 3.0
@@ -519,13 +541,33 @@ class _Look:
         top, bottom, left, right = _pixels(self.box, grey, across=0.5, along=DRIFT_HEIGHTS)
         field = grey[top:bottom, left:right]
         rows, columns = self.picture.shape
-        if rows > field.shape[0] or columns > field.shape[1] or self.picture.std() < 1.0:
+        if rows > field.shape[0] or columns > field.shape[1]:
             return self, 0.0
-        _, likeness, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(field, self.picture, cv2.TM_CCOEFF_NORMED))
+        _, likeness, _, (x, y) = cv2.minMaxLoc(_correlation(field, self.picture))
         height, width = grey.shape
         x, y = left + x, top + y
         box = _Box(x / width, y / height, (x + columns) / width, (y + rows) / height)
         return _Look(box, self.picture), float(likeness)
+
+
+def _correlation(field: Grey, picture: Grey) -> Grey:
+    """Of a picture with each place of a field, (rows, columns) of places; 0 where the field is flat.
+
+    OpenCV's own normalisation divides by nearly nothing there, and finds every picture in an empty wall.
+    """
+    import cv2
+
+    rows, columns = picture.shape
+    sums, squares = cv2.integral2(field, sdepth=cv2.CV_64F, sqdepth=cv2.CV_64F)
+    total, power = (
+        table[rows:, columns:] - table[:-rows, columns:] - table[rows:, :-columns] + table[:-rows, :-columns]
+        for table in (sums, squares)
+    )
+    variance = np.maximum(power / picture.size - (total / picture.size) ** 2, 0.0)
+    spread = np.sqrt(variance) * picture.std() * picture.size
+    together = cv2.matchTemplate(field, picture, cv2.TM_CCOEFF)
+    flat = (variance < 1.0) | (spread < picture.size)
+    return np.asarray(np.where(flat, 0.0, together / np.maximum(spread, 1.0)), np.float32)
 
 
 def _pixels(box: _Box, grey: Grey, across: float = 0.0, along: float = 0.0) -> tuple[int, int, int, int]:
@@ -543,8 +585,14 @@ def _pixels(box: _Box, grey: Grey, across: float = 0.0, along: float = 0.0) -> t
 
 
 def _grey(image: Image) -> Grey:
-    """A frame in grey, LOOK_WIDTH on its long side."""
-    return _shrunk(image, LOOK_WIDTH)
+    """A frame in grey, LOOK_WIDTH on its long side, without what is broader than a letter's strokes.
+
+    So a line is known by its letters, on whatever it stands.
+    """
+    import cv2
+
+    grey = _shrunk(image, LOOK_WIDTH)
+    return grey - np.asarray(cv2.GaussianBlur(grey, (0, 0), STROKE_WIDTH), np.float32)
 
 
 def _small(image: Image) -> Grey:
