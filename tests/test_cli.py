@@ -296,6 +296,15 @@ def test_names_beyond_ascii_reach_an_ascii_terminal(place: Path, tmp_path: Path)
     assert Path(json.loads(done.stdout)["hits"][0]["path"]).name == "회의 café.mp4"
 
 
+def test_a_name_cannot_disturb_the_terminal(tmp_path: Path, saccade: Any) -> None:
+    subtitled_film(tmp_path / "a\nb\x1b[31m한글.mp4", LINES["talk"])
+    library = str(tmp_path / "library")
+    saccade("index", str(tmp_path), "--only", "subtitles", "--library", library)
+    for arguments in (["search", "bridge"], ["info"]):
+        _, out, _ = saccade(*arguments, "--text", "--library", library)
+        assert "a\\nb\\x1b[31m한글.mp4" in "".join(out.split()) and "\x1b" not in out
+
+
 @pytest.mark.parametrize(
     "text, seconds", [("75", 75), ("75.5", 75.5), ("1:15", 75), ("1:15.5", 75.5), ("1:01:15", 3675), ("00:00", 0)]
 )

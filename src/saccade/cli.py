@@ -247,7 +247,9 @@ def remove(
 
     with saccade.open(library, create=False) as lib:
         path = lib.remove(video)
-    _answer(as_json, lambda: {"removed": path}, lambda: [f"forgotten: {path} (the file itself was not touched)"])
+    _answer(
+        as_json, lambda: {"removed": path}, lambda: [f"forgotten: {_shown(path)} (the file itself was not touched)"]
+    )
     return 0
 
 
@@ -411,7 +413,8 @@ def _write(text: str) -> None:
 
 
 def _complain(sentence: str) -> None:
-    print(f"saccade: {sentence}", file=sys.stderr)
+    encoding = sys.stderr.encoding or "utf-8"
+    print(f"saccade: {sentence}".encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
 
 
 def _console(stream: Any) -> Console:
@@ -426,7 +429,7 @@ def _search_text(result: SearchResult) -> Iterable[RenderableType]:
     if not result.present:
         yield _styled("It is not in here. The closest were:" if result.hits else "It is not in here.", "bold")
     for rank, hit in enumerate(result.hits, 1):
-        yield from _moment_text(rank, hit, result.query, Path(hit.path).name)
+        yield from _moment_text(rank, hit, result.query, _name(hit.path))
     yield from _warnings(result.warnings)
 
 
@@ -435,7 +438,7 @@ def _ground_text(result: GroundResult) -> Iterable[RenderableType]:
         closest = "It is not in this video. The closest were:" if result.moments else "It is not in this video."
         yield _styled(closest, "bold")
     for rank, moment in enumerate(result.moments, 1):
-        yield from _moment_text(rank, moment, result.query, Path(result.path).name)
+        yield from _moment_text(rank, moment, result.query, _name(result.path))
     if result.curve:
         yield _curve_text(result)
     yield from _warnings(result.warnings)
@@ -459,7 +462,7 @@ def _matched_text(kind: str, text: str, query: str) -> Text:
 
     from saccade.index.fulltext import content_tokens
 
-    words = Text(text if len(text) <= 300 else text[:299] + "…")
+    words = Text(_shown(text if len(text) <= 300 else text[:299] + "…"))
     words.highlight_words([word for word in content_tokens(query) if word], "bold yellow", case_sensitive=False)
     return Text.assemble((f"     {kind}: ", "dim"), words)
 
@@ -494,10 +497,12 @@ def _info_text(reports: Sequence[VideoReport], in_full: bool) -> Iterable[Render
         length = "" if report.duration is None else clock(report.duration)
         states = {row.sense: row.state for row in report.coverage}
         marks = [STATE_MARKS.get(states.get(sense, ""), "") for sense in SENSE_COLUMNS]
-        name = os.path.relpath(report.path, folder) + (f": {report.error}" if report.error else "")
-        table.add_row(report.state, length, *marks, (report.id or "")[:8], name)
+        table.add_row(report.state, length, *marks, (report.id or "")[:8], _shown(os.path.relpath(report.path, folder)))
     yield _styled(f"in {folder}", "dim")
     yield table
+    for report in reports:
+        if report.error:
+            yield _styled(f"{report.state}: {os.path.relpath(report.path, folder)}: {report.error}", "yellow")
     if in_full:
         for report in reports:
             yield from (_styled(line, "dim") for row in report.coverage for line in _coverage_lines(row))
@@ -511,6 +516,15 @@ def _coverage_lines(row: Any) -> Iterable[str]:
         line += f", {row.frames_decoded} frames decoded ({row.mode}, at most {row.time_error:.3f} s off)"
     yield line + f"; {row.note}" * bool(row.note)
     yield from (f"    not {gap.span}: {gap.reason}" for gap in row.gaps)
+
+
+def _name(path: str) -> str:
+    return _shown(os.path.basename(path))
+
+
+def _shown(text: str) -> str:
+    """Text of a file with what would disturb a terminal (line breaks, escapes, broken bytes) written out."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _clip_text(clip: Any) -> Iterable[RenderableType]:
@@ -543,7 +557,7 @@ def _warnings(warnings: Sequence[str]) -> Iterable[Text]:
 def _styled(text: str, style: str) -> Text:
     from rich.text import Text
 
-    return Text(text, style)
+    return Text(_shown(text), style)
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:
@@ -597,7 +611,7 @@ class _Meter:
     def update(self, progress: Progress) -> None:
         """Show one step; called often, shows as often as eyes can follow."""
         number = min(progress.done_files + 1, progress.total_files)
-        what = f"{progress.sense} {number}/{progress.total_files} {Path(progress.path).name}"
+        what = f"{progress.sense} {number}/{progress.total_files} {_name(progress.path)}"
         rest = f"{progress.speed:.0f} × real time, {_long(progress.eta_seconds)} left"
         if self._bar is not None:
             done = {"completed": progress.seconds_done, "total": progress.seconds_total}
