@@ -152,6 +152,14 @@ def test_a_long_still_frame_spans_parts(film: Callable[..., Path], worker: Worke
     assert [part.span for part in parts[:5]] == [Span(10 * n, 10 * n + 10) for n in range(5)]
 
 
+def test_a_clock_that_jumps_does_not_fill_the_ledger(film: Callable[..., Path], worker: Worker) -> None:
+    path = film("jump.mkv", [0, 25, 50, 25 * 86_400, 25 * 86_401], sound_seconds=3)
+    pts, parts = _split(watch(path, part_seconds=10, mode="exact", worker=worker))
+    assert len(parts) < 10 and sum(map(len, pts)) == 5
+    assert any("jumps" in gap.reason and gap.span.duration > 86_000 for part in parts for gap in part.gaps)
+    assert parts[-1].last and [part.index for part in parts] == [int(part.span.start // 10) for part in parts]
+
+
 def test_only_what_is_asked(shots_film: Path, worker: Worker) -> None:
     items = list(watch(shots_film, frames=False, shots=False, worker=worker))
     assert all(isinstance(item, Part) and not item.cuts for item in items)

@@ -192,6 +192,8 @@ def _frames(container: InputContainer, path: str, seek: float | None) -> Iterato
             packet = next(packets, None)
         except av.FFmpegError as error:  # a file cut off in the middle: what came before it counts
             packet, damage = None, error
+        except IndexError:  # PyAV's demuxer trips over streams that turned up on the way
+            packet = None
         if packet is None:
             break
         try:

@@ -31,6 +31,9 @@ PROXY_MARK = "saccade proxy: times count from 0"
 GENERATE_PTS = 0x0001
 """FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets."""
 
+DEMUX_ERRORS = (av.FFmpegError, IndexError)
+"""How a container that breaks off shows; PyAV's demuxer trips over streams that turned up on the way."""
+
 FIRST_FRAME_PACKETS = 200
 """How many packets are tried for a first frame, which alone knows the rotation."""
 
@@ -106,7 +109,7 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
             packet = next(packets, None)
         except MemoryError:
             raise
-        except av.FFmpegError:
+        except DEMUX_ERRORS:
             yield cast("Packet[VideoStream]", Packet())
             return
         if packet is None:
@@ -207,7 +210,7 @@ def _duration_in_header(container: InputContainer) -> Fraction | None:
 def _duration_by_reading(path: str) -> Fraction:
     """The end of the last packet minus the container's start, for headers that do not tell."""
     end = Fraction(0)
-    with open_media(path) as container, contextlib.suppress(av.FFmpegError):
+    with open_media(path) as container, contextlib.suppress(*DEMUX_ERRORS):
         start = start_of(container)
         for packet in container.demux():
             time = packet.pts if packet.pts is not None else packet.dts

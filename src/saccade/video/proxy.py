@@ -52,6 +52,9 @@ PREROLL_PACKETS = 50
 """Packets that are encoded and thrown away before a part begins: Opus takes half a second to settle on a mode, and a
 change of mode at a seam would be heard."""
 
+LONGEST_SILENCE = 3600 * RATE
+"""A hole of more samples than this in a sound track is the work of a broken clock; what comes behind it is lost."""
+
 MICROSECONDS = 1_000_000
 
 VIDEO_OPTIONS = {"preset": "veryfast", "crf": "26", "bf": "0", "g": "20", "x264-params": "repeat-headers=1"}
@@ -146,6 +149,9 @@ class Sound:
         assert self._coming is not None
         position, samples = self._coming
         silence = min(position, position if stop is None else stop) - self._reached
+        if silence > LONGEST_SILENCE:
+            self._coming = None
+            return
         if silence > 0:
             samples = np.zeros(silence, np.int16)
         else:
@@ -247,13 +253,16 @@ class Proxy:
         assert self._shrinker is not None
         self._writer.add_picture(seconds, self._shrinker.shrink(frame))
 
-    def close_part(self, end: Fraction, last: bool) -> str | None:
-        """Take the sound up to ``end`` (the last part: all the rest), finish the file; None where it is empty."""
+    def close_part(self, end: Fraction, last: bool, following: int) -> str | None:
+        """Take the sound up to ``end`` (the last part: all the rest), finish the file; None where it is empty.
+
+        following: the next part's index.
+        """
         heard = self._sound.take(self._begin, None if last else end) if self._sound else None
         if heard is not None:
             self._writer.add_sound(*heard, self._begin, None if last else end)
         written = str(self._writer.path) if self._writer.close(end) else None
-        self._begin, self._index = end, self._index + 1
+        self._begin, self._index = end, following
         self._writer = self._next_writer()
         return written
 

@@ -35,6 +35,10 @@ BREAKS_OFF_SECONDS = 1
 """A header that promises this much more than there is tells of a file that breaks off."""
 
 
+JUMP_PARTS = 100
+"""More empty parts than this in a row become one: a broken clock must not fill the ledger."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a pass is asked for; times in seconds since the container's start."""
@@ -97,7 +101,7 @@ def _watch_sound(wish: Wish, end: Fraction) -> Iterator[Item]:
     proxy = Proxy(wish.path, wish.proxy, wish.begin, parts.index, None, True) if wish.proxy else None
     while not parts.over:
         closing = min(parts.boundary, end)
-        written = proxy.close_part(closing, closing == end) if proxy else None
+        written = proxy.close_part(closing, closing == end, parts.index_at(closing)) if proxy else None
         yield parts.close(closing, proxy=written, cuts_until=closing)
 
 
@@ -184,7 +188,7 @@ class _Parts:
     def __init__(self, wish: Wish, end: Fraction, mode: str) -> None:
         self._wish, self._end, self._mode = wish, end, mode
         self._begin = wish.begin
-        self.index = math.floor(wish.begin / wish.part_seconds)
+        self.index = self.index_at(wish.begin)
         self.over = False
 
     @property
@@ -196,6 +200,15 @@ class _Parts:
     def begin(self) -> Fraction:
         return self._begin
 
+    def index_at(self, moment: Fraction) -> int:
+        """The index of the part that begins at, or holds, a moment."""
+        return math.floor(moment / self._wish.part_seconds)
+
+    def boundary_before(self, moment: Fraction) -> Fraction:
+        """The last boundary at or before a moment that is not the end of the film."""
+        boundary = math.floor(moment / self._wish.part_seconds) * self._wish.part_seconds
+        return boundary if boundary < self._end else boundary - self._wish.part_seconds
+
     def close(self, end: Fraction, cuts_until: Fraction, proxy: str | None, **facts: Any) -> Item:
         self.over = end >= self._end
         part = {
@@ -203,7 +216,7 @@ class _Parts:
             "cuts_until": float(cuts_until), "frames_decoded": 0, "gaps": [], "mode": self._mode, "time_error": 0.0,
             "proxy": proxy, "last": self.over, **facts,
         }  # fmt: skip
-        self.index += 1
+        self.index = self.index_at(end)
         self._begin = end
         return {"part": part}, ()
 
@@ -312,7 +325,12 @@ class _Pass:
     def _close_until(self, moment: Fraction) -> Iterator[Item]:
         """Close the parts that end at or before a moment, but never the last one."""
         while self._parts.boundary <= moment and self._parts.boundary < self._end:
-            yield from self._close_part(self._parts.boundary)
+            jump = self._parts.boundary_before(min(moment, self._end))
+            if jump - self._parts.begin > JUMP_PARTS * self._wish.part_seconds:
+                self._gaps.add(self._parts.begin, jump, "the clock jumps: no pictures for very long")
+                yield from self._close_part(jump)
+            else:
+                yield from self._close_part(self._parts.boundary)
 
     def _finish(self) -> Iterator[Item]:
         self._gaps.end_at(self._timeline.end)
@@ -342,6 +360,6 @@ class _Pass:
             "gaps": self._gaps.take(self._parts.begin, end),
             "time_error": float(self._time_error),
         }
-        proxy = self._proxy.close_part(end, last) if self._proxy else None
+        proxy = self._proxy.close_part(end, last, self._parts.index_at(end)) if self._proxy else None
         self._time_error, self._decoded = Fraction(0), 0
         yield self._parts.close(end, cuts_until=self._cuts_until, proxy=proxy, **facts)
