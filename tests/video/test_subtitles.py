@@ -110,6 +110,32 @@ NOTE the end"""
     assert cues(data, ".vtt") == [(1.0, 2.5, "Hello world <3"), (3600.0, 3601.0, "- 안녕\n- bye")]
 
 
+def test_vtt_that_rolls_up_says_each_line_once():
+    data = """WEBVTT
+Kind: captions
+
+00:00:00.000 --> 00:00:02.000 align:start position:0%
+·
+hello<00:00:00.500><c> there</c>
+
+00:00:02.000 --> 00:00:02.010 align:start position:0%
+hello there
+·
+
+00:00:02.010 --> 00:00:04.000 align:start position:0%
+hello there
+this<00:00:02.500><c> rolls</c>
+
+00:00:09.000 --> 00:00:10.000
+this rolls
+"""
+    assert cues(data.replace("·", " "), ".vtt") == [
+        (0.0, 2.0, "hello there"),
+        (2.01, 4.0, "this rolls"),
+        (9.0, 10.0, "this rolls"),
+    ]
+
+
 def test_ass_keeps_words_and_drops_the_rest():
     data = r"""[Script Info]
 Title: x
@@ -194,7 +220,8 @@ def film(need, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("film")
     (folder / "en.srt").write_text(SRT.format("<i>Hello</i> there"))
     (folder / "ko.ass").write_text(
-        "[Script Info]\nScriptType: v4.00+\n\n[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+        "[Script Info]\nScriptType: v4.00+\n\n"
+        "[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
         "Dialogue: 0,0:00:01.00,0:00:02.50,Default,,0,0,0,,{\\i1}안녕\\N하세요\n"
     )
     target = folder / "film.mkv"

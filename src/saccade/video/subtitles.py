@@ -173,11 +173,19 @@ def _without_next_index(lines: list[str]) -> list[str]:
 
 
 def _parse_vtt(text: str) -> list[_Cue]:
-    cues = []
+    cues: list[_Cue] = []
+    shown: list[str] = []
     for start, end, lines in _timed_blocks(text):
-        ended = next((at for at, line in enumerate(lines) if not line.strip()), len(lines))
-        cues.append(_Cue(start, end, _plain_lines(lines[:ended])))
+        ended = lines.index("") if "" in lines else len(lines)
+        plain = _plain_lines(lines[:ended]).split("\n")
+        rolled = bool(cues) and shown[-1:] == plain[:1] and abs(start - cues[-1].end) < ROLL_SECONDS
+        cues.append(_Cue(start, end, "\n".join(plain[1:] if rolled else plain)))
+        shown = plain
     return cues
+
+
+ROLL_SECONDS = 0.1
+"""Captions that roll up repeat the line above in the cue that follows at once; it is taken once."""
 
 
 _TAGS = re.compile(r"</?(?:i|b|u|s|em|strong|font|c|v|lang|ruby|rt|br|p|span)\b[^<>]*>|<\d[\d:.]*>|</?c\.[^<>]*>", re.I)
