@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from saccade.errors import MediaError, SourceGone
 from saccade.types import Span
@@ -206,6 +209,49 @@ def test_the_language_in_the_name_decides_between_code_pages():
 def test_what_is_no_subtitle_file_is_told(data, reason):
     with pytest.raises(MediaError, match=reason):
         parse_subtitles(data, ".srt", "talk.srt")
+
+
+TOKENS = [
+    "1",
+    "\n",
+    "\n\n",
+    " ",
+    "00:00:01,000",
+    "-->",
+    " --> ",
+    "0:0:9",
+    "99999:99:99,999999999",
+    "-",
+    "WEBVTT",
+    "[Events]",
+    "Dialogue:",
+    "Format: Start, End, Text",
+    ",",
+    "{\\p1}",
+    "{",
+    "}",
+    "<i>",
+    "<",
+    "&amp;",
+    "&#0;",
+    "words",
+    "비용",
+]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(TOKENS), max_size=40).map("".join), st.sampled_from([".srt", ".vtt", ".ass"]))
+def test_any_mixture_of_what_subtitles_are_made_of_is_cues_or_a_clear_no(text, suffix):
+    with contextlib.suppress(MediaError):
+        for cue in parse_subtitles(text.encode(), suffix, "talk.srt"):
+            assert cue.text and 0 <= cue.span.start < cue.span.end
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_cues_or_a_clear_no(data):
+    with contextlib.suppress(MediaError):
+        parse_subtitles(b"1\n00:00:01,000 --> 00:00:02,000\n" + data, ".srt", "talk.srt")
 
 
 # ---- beside and inside a video -------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ class _Cue:
     text: str
 
 
-_CLOCK = r"(-?)\s*(?:(\d+)\s*:\s*)?(\d{1,2})\s*:\s*(\d{1,2})(?:\s*[.,:]\s*(\d{1,9}))?"
+_CLOCK = r"(-?)\s*(?:(\d{1,5})\s*:\s*)?(\d{1,2})\s*:\s*(\d{1,2})(?:\s*[.,:]\s*(\d{1,9}))?"
 _TIMING = re.compile(rf"^[^\d-]*?{_CLOCK}\s*-{{1,3}}\s*>\s*{_CLOCK}")
 _INDEX = re.compile(r"\s*\d+\s*$")
 
