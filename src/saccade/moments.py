@@ -186,14 +186,15 @@ def curve(
     board = judge.board
     sums = board.cell_sums(judge.surprises(query, evidence))
     mine = np.flatnonzero(board.cell_videos == board.videos.index(video))
-    clips = max(1, int(np.ceil(max(duration, board.cell_ends[mine].max(initial=0.0)) / CURVE_STEP_SECONDS)))
+    length = duration or float(board.cell_ends[mine].max(initial=0.0))  # some containers do not know theirs
+    clips = max(1, int(np.ceil(length / CURVE_STEP_SECONDS)))
     edges = np.arange(clips + 1) * CURVE_STEP_SECONDS
     heights = np.zeros(clips)
     for cell in mine:
         first = int(board.cell_starts[cell] // CURVE_STEP_SECONDS)
         stop = int(np.ceil(board.cell_ends[cell] / CURVE_STEP_SECONDS))
         heights[first:stop] = np.maximum(heights[first:stop], sums[cell])
-    edges[-1] = max(duration, edges[-2]) if duration > edges[-2] else edges[-1]
+    edges[-1] = max(length, edges[-2])
     return [CurvePoint(Span(float(a), float(b)), float(h)) for a, b, h in zip(edges, edges[1:], heights, strict=False)]
 
 
