@@ -113,6 +113,11 @@ def test_search_finds_across_languages(saccade: Any) -> None:
     assert "mayonnaise" in answer(saccade("search", "마요네즈"))["hits"][0]["matched"][0]["text"]
 
 
+def test_a_query_needs_no_quotes(saccade: Any) -> None:
+    assert answer(saccade("search", "spoon", "of", "mayonnaise")) == answer(saccade("search", "spoon of mayonnaise"))
+    assert answer(saccade("ground", "kitchen.mp4", "melt", "butter", "-k", "1"))["query"] == "melt butter"
+
+
 def test_search_obeys_its_limits(saccade: Any) -> None:
     assert len(answer(saccade("search", "bread", "-k", "1"))["hits"]) == 1
     found = answer(saccade("search", "bread", "--in", "talk.mp4"))["hits"]

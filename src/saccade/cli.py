@@ -138,7 +138,7 @@ def index(
 
 @app.command()
 def search(
-    query: Annotated[str | None, typer.Argument(help="What you remember, in your own words.")] = None,
+    query: Annotated[list[str] | None, typer.Argument(help="What you remember, in your own words.")] = None,
     library: LibraryOption = None,
     image: ImageOption = None,
     evidence: EvidenceOption = None,
@@ -162,7 +162,7 @@ def search(
     span = _limits(start, end)
     with saccade.open(library, create=False, encoder=encoder) as lib:
         result = lib.search(
-            query, image=image, k=k, per_video=per_video, evidence=_listed(evidence), videos=video or None,
+            _words(query), image=image, k=k, per_video=per_video, evidence=_listed(evidence), videos=video or None,
             start=span[0], end=span[1], after=after, before=before, kind=kind,
         )  # fmt: skip
     _answer(as_json, lambda: to_json(result), lambda: _search_text(result))
@@ -172,7 +172,7 @@ def search(
 @app.command()
 def ground(
     video: Annotated[str, typer.Argument(help="Its id, path or file name.")],
-    query: Annotated[str | None, typer.Argument(help="What happens.")] = None,
+    query: Annotated[list[str] | None, typer.Argument(help="What happens.")] = None,
     library: LibraryOption = None,
     image: ImageOption = None,
     evidence: EvidenceOption = None,
@@ -185,7 +185,7 @@ def ground(
     from saccade.export import to_json
 
     with saccade.open(library, create=False, encoder=encoder) as lib:
-        result = lib.ground(video, query, image=image, k=k, evidence=_listed(evidence))
+        result = lib.ground(video, _words(query), image=image, k=k, evidence=_listed(evidence))
     _answer(as_json, lambda: to_json(result), lambda: _ground_text(result))
     return 0
 
@@ -274,6 +274,11 @@ def doctor(
 def _listed(text: str | None) -> list[str] | None:
     """``seen,said`` as a list; None where nothing was said."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _words(query: list[str] | None) -> str | None:
+    """A query may come in quotes or without."""
+    return " ".join(query) if query else None
 
 
 def _senses(only: str | None, no: str | None) -> list[str] | None:
