@@ -30,7 +30,13 @@ def worker():
 
 @pytest.fixture(autouse=True, scope="module")
 def _extra(need):
+    """The films here are small and their letters large: they are read as they are, which is quicker."""
     need("rapidocr")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ocr, "LONG_SIDE", SIZE[0])
+        ocr._reader.cache_clear()
+        yield
+        ocr._reader.cache_clear()
 
 
 Draw = Callable[[ImageDraw.ImageDraw, float], None]

@@ -7,6 +7,7 @@ line's own picture is looked for in it, which places its ends to half a second w
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import itertools
@@ -62,7 +63,7 @@ MAX_READS_BETWEEN = 3
 UNSEEN_SECONDS, or where a text comes late into its shot or leaves early, by UNSEEN_BESIDE_SECONDS."""
 
 MAX_CONFIRMATIONS = 2
-
+"""So many of the frames between may be read to tell whether a line still stands there."""
 
 Image = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.float32]
@@ -85,14 +86,15 @@ def read_screen(
     """
     if not (every > 0 and duration >= 0 and begin >= 0):
         raise InputError(f"frames are read every so many seconds of a file, got {every=} {duration=} {begin=}")
-    follower = _Follower(str(path), begin, _reader(), worker)
     moments = [moment for moment in _moments(shots, duration, every) if moment.seconds >= begin]
-    for moment, image in zip(moments, _frames_at(str(path), moments, follower), strict=False):
-        yield follower.follow(moment, image)
-    yield follower.end(duration)
+    with contextlib.nullcontext(worker) if worker else Worker() as worker:
+        follower = _Follower(str(path), begin, _reader(), worker)
+        for moment, image in _frames_at(str(path), moments, follower):
+            yield follower.follow(moment, image)
+        yield follower.end(duration)
 
 
-def _frames_at(path: str, moments: Sequence[_Moment], follower: _Follower) -> Iterator[Image]:
+def _frames_at(path: str, moments: Sequence[_Moment], follower: _Follower) -> Iterator[tuple[_Moment, Image]]:
     """The frames to read. Where seeking can be trusted one by one, else in one walk through the file.
 
     The walk has a decoder of its own: the other one fetches frames in between.
@@ -101,12 +103,13 @@ def _frames_at(path: str, moments: Sequence[_Moment], follower: _Follower) -> It
 
     if moments and follower.container() in SEEKABLE:
         for moment in moments:
-            yield from follower.frames([moment.seconds])
+            for image in follower.frames([moment.seconds]):
+                yield moment, image
     elif moments:
         with Worker() as walking:
             times = [moment.seconds for moment in moments]
-            for frames in sample(path, at=times, short_side=SHORT_SIDE, batch=1, worker=walking):
-                yield from frames.images
+            walk = sample(path, at=times, short_side=SHORT_SIDE, batch=1, worker=walking)
+            yield from zip(moments, (image for frames in walk for image in frames.images), strict=False)
 
 
 # ---- when to read --------------------------------------------------------------------------------------------
@@ -296,7 +299,7 @@ class _Read:
 class _Follower:
     """Carries lines from one frame read to the next, and finds where between two frames a line begins and ends."""
 
-    def __init__(self, path: str, begin: float, reader: _Reader, worker: Worker | None) -> None:
+    def __init__(self, path: str, begin: float, reader: _Reader, worker: Worker) -> None:
         self._reader = reader
         self._path = path
         self._worker = worker
