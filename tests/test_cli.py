@@ -242,6 +242,8 @@ def test_people_read_times_names_and_matches(saccade: Any) -> None:
         (["export", "absent.json"], 2, "absent.json"),
         (["export", "note.txt", "-f", "clip", "--span", "1-2", "-o", "c.mp4"], 1, "note.txt"),
         (["export", "talk.mp4", "-f", "docx"], 2, "docx"),
+        (["export", "talk.mp4", "-f", "npz"], 2, "-o"),
+        (["export", "talk.mp4", "-f", "npz", "-o", "f.npz"], 1, "no vectors"),
         (["export", "talk.mp4", "-f", "clip"], 2, "--span"),
         (["export", "talk.mp4", "-f", "clip", "--span", "5-2"], 2, "5-2"),
         (["export", "talk.mp4", "-f", "clip", "--span", "5"], 2, "no span"),
@@ -315,6 +317,15 @@ def test_a_name_cannot_disturb_the_terminal(tmp_path: Path, saccade: Any) -> Non
 )
 def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
     assert cli._seconds(text) == seconds
+
+
+def test_a_large_run_says_first_how_long_it_will_take(
+    tmp_path: Path, saccade: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subtitled_film(tmp_path / "one.mp4", LINES["talk"])
+    monkeypatch.setattr(cli, "LARGE_BYTES", 10)
+    _, _, err = saccade("index", str(tmp_path), "--only", "subtitles", "--library", str(tmp_path / "library"))
+    assert "1 new" in err and "subtitles  9 s of media" in err and "on disk" in err
 
 
 def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,13 +6,15 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from saccade.errors import InputError
-from saccade.export import clip_to_json, export, from_json, ledger_to_json, to_json
+from saccade.export import clip_to_json, export, export_features, from_json, ledger_to_json, to_json
 from saccade.types import (
     Coverage,
     CurvePoint,
+    Features,
     Gap,
     GroundResult,
     Hit,
@@ -167,3 +169,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="json, vtt, srt"):
         export(TEXTS, "docx", target)
     assert target.read_text("utf-8") == text
+
+
+def test_features_are_a_plain_archive(tmp_path: Path) -> None:
+    features = Features("v1", "clip@1", np.eye(3, 4, dtype=np.float32), np.array([0.0, 1.0, 2.5]))
+    export_features(features, tmp_path / "features.npz")
+    with np.load(tmp_path / "features.npz", allow_pickle=False) as archive:
+        assert (archive["vectors"] == features.vectors).all() and archive["vectors"].dtype == np.float32
+        assert (archive["seconds"] == features.seconds).all()
+        assert (str(archive["encoder"]), str(archive["video"])) == ("clip@1", "v1")
+    assert list(tmp_path.iterdir()) == [tmp_path / "features.npz"]

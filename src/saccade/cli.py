@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from saccade.ingest import IngestReport, Plan, Progress
     from saccade.library import VideoReport
     from saccade.maintain import Check
-    from saccade.types import GroundResult, Hit, Moment, SearchResult, Span
+    from saccade.types import Features, GroundResult, Hit, Moment, SearchResult, Span
 
 NOTHING, PARTLY, INTERRUPTED, UNREAD = 1, 3, 130, 141
 
@@ -209,7 +209,7 @@ def info(
 @app.command()
 def export(
     what: Annotated[str, typer.Argument(metavar="VIDEO|RESULT.json", help="A video, or a saved answer of --json.")],
-    format: Annotated[str, typer.Option("--format", "-f", metavar="json|vtt|srt|clip")] = "json",
+    format: Annotated[str, typer.Option("--format", "-f", metavar="json|vtt|srt|npz|clip")] = "json",
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Default: stdout.")] = None,
     span: Annotated[str | None, typer.Option(metavar="FROM-TO", help="Of the clip, such as 1:02-1:10.5.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Cut to the frame by encoding anew.")] = False,
@@ -219,7 +219,7 @@ def export(
     library: LibraryOption = None,
     as_json: JsonOption = None,
 ) -> int:
-    """Write what was said and written, or an answer, as json, vtt or srt; or cut the clip out of its file."""
+    """Write what was said and written, or an answer, as json, vtt or srt; vectors as npz; or cut out a clip."""
     from saccade import export as exporting
 
     saved = _saved(what)
@@ -229,6 +229,9 @@ def export(
         return 0
     if span is not None or exact:
         raise InputError("--span and --exact belong to --format clip")
+    if format == "npz":
+        exporting.export_features(_features(what, output, library), output or "")
+        return 0
     result = saved if saved is not None else _texts(what, kinds, library)
     text = exporting.export(result, format, output, video=video)
     if output is None:
@@ -344,6 +347,15 @@ def _texts(video: str, kinds: str | None, library: Path | None) -> Any:
 
     with saccade.open(library, create=False) as lib:
         return lib.texts(video, _listed(kinds))
+
+
+def _features(video: str, output: Path | None, library: Path | None) -> Features:
+    import saccade
+
+    if output is None:
+        raise InputError("an npz archive is no text for a terminal: say -o FILE.npz")
+    with saccade.open(library, create=False) as lib:
+        return lib.features(video)
 
 
 def _cut(

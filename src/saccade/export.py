@@ -12,8 +12,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from saccade.errors import InputError
-from saccade.types import Coverage, CurvePoint, GroundResult, Hit, Match, Moment, SearchResult, Span, TimedText, Word
+from saccade.types import (
+    Coverage,
+    CurvePoint,
+    Features,
+    GroundResult,
+    Hit,
+    Match,
+    Moment,
+    SearchResult,
+    Span,
+    TimedText,
+    Word,
+)
 from saccade.weights import replacing
 
 if TYPE_CHECKING:
@@ -21,7 +35,7 @@ if TYPE_CHECKING:
     from saccade.video.cut import Clip
 
 FORMATS = ("json", "vtt", "srt")
-"""What :func:`export` writes. A clip is cut by ``saccade.video.cut``."""
+"""What :func:`export` writes. Features have :func:`export_features`; a clip is cut by ``saccade.video.cut``."""
 
 Exportable = SearchResult | GroundResult | Sequence[TimedText]
 
@@ -53,6 +67,17 @@ def export(
         with replacing(Path(path)) as scratch:
             scratch.write_text(text, encoding="utf-8", errors="surrogateescape")
     return text
+
+
+def export_features(features: Features, path: str | os.PathLike[str]) -> None:
+    """Stored vectors as a NumPy archive: vectors float32 (T, D), seconds float64 (T,), and encoder and video by name.
+
+    ``numpy.load(path)`` reads it without pickle. The file is written whole or not at all.
+    """
+    with replacing(Path(path)) as scratch, scratch.open("wb") as file:
+        np.savez(
+            file, vectors=features.vectors, seconds=features.seconds, encoder=features.encoder, video=features.video
+        )
 
 
 def to_json(result: Exportable) -> dict[str, Any]:
