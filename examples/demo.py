@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     with saccade.open(folder / "library") as library:
         say(f"indexing {len(films)} films")
         report = library.add(folder / "films")
-        say(f"indexed: {report}")
+        say(f"indexed {len(report.done)} of {len(films)}; {report.other} other files were left alone")
         answers = [library.search(query, k=3) for query in QUERIES]
         for answer in answers:
             tell(answer)
@@ -158,7 +158,7 @@ def curve_of(curve: Sequence[CurvePoint], found: Sequence[Span], cuts: Sequence[
 
     drawn = [box(span, 0.0, "found") for span in found]
     drawn += [box(point.span, height - height * point.score / highest, "bar") for point in curve]
-    drawn += [f'<line x1="{s * x:.1f}" x2="{s * x:.1f}" y1="{height}" y2="{height + 8}"/>' for s in cuts]
+    drawn += [f'<path d="M{second * x:.1f} {height}v8"/>' for second in cuts]
     drawn += [f'<text x="{t * x:.1f}" y="{height + 22}">{clock(t)}</text>' for t in range(0, int(end), 5)]
     label = f"relevance over {end:.0f} seconds"
     return f'<svg viewBox="0 0 {width:.0f} {height + 26:.0f}" role="img" aria-label="{label}">{"".join(drawn)}</svg>'
@@ -192,14 +192,15 @@ HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>saccade: w
 body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper) }
 header, main { max-width: 1000px; margin: 0 auto; padding: 24px }
 h1 { margin: 0; letter-spacing: -.02em } h2 { margin: 40px 0 12px; font-size: 1.1rem; color: var(--accent) }
-article { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 20px; margin: 16px 0 }
+article { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 20px;
+margin: 16px 0 }
 h3 { margin: 0 0 8px } figure { margin: 12px 0 0 } figure.miss { opacity: .55 }
 img, video, svg { max-width: 100%; border-radius: 6px; display: block; margin-bottom: 6px } video { width: 480px }
 ul { margin: 4px 0; padding-left: 20px } i { color: var(--accent); font-style: normal; font-size: .85em }
 .confidence { opacity: .7; font-size: .9em } .absent { color: var(--accent); margin: 0 }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: 8px;
 border-bottom: 1px solid var(--line) } td ul { font-size: .85em; padding-left: 14px }
-.found { fill: var(--accent); opacity: .18 } .bar { fill: var(--accent) } line { stroke: currentColor }
+.found { fill: var(--accent); opacity: .18 } .bar { fill: var(--accent) } path { stroke: currentColor }
 text { font-size: 11px; fill: currentColor; opacity: .7 }
 </style>"""
 

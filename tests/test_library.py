@@ -44,7 +44,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def library(clips: Path, tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory):
     with saccade.open(tmp_path_factory.mktemp("library"), encoder=str(tiny_clip)) as library:
-        report = library.add(clips, senses=["seen", "subtitles"], every=0.5)
+        report = library.add(clips, senses=["seen", "subtitles"], every=0.5, mode="exact")
         assert len(report.done) == CLIPS and not report.failed
         yield library
 

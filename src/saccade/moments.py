@@ -39,6 +39,9 @@ GROWS_FROM = 0.7
 MATCHES_FROM = 0.5
 """A text is named as a match when its surprise is at least this share of the moment's best of its kind."""
 
+SPEAKS_FROM = 0.1
+"""A kind of evidence is named when its best surprise is at least this share of the strongest kind's."""
+
 MOST_MATCHES = 3
 BACKGROUND_FRAMES = 200
 
@@ -264,17 +267,32 @@ def _spread(board: Board, regions: list[tuple[int, Span]], k: int, per_video: in
 
 
 def _matches(board: Board, surprises: dict[str, Floats], video: int, within: Span) -> list[Match]:
-    """What speaks for a moment: the best frame, and the texts that are nearly as surprising as the best one."""
-    matches = []
+    """What speaks for a moment, strongest kind first: the best frame, and the texts nearly as surprising as the best.
+
+    A kind that adds next to nothing is left out.
+    """
+    best: list[tuple[float, str, npt.NDArray[np.int64]]] = []
     for kind, surprise in surprises.items():
         items = board.items[kind]
         inside = np.flatnonzero((items.videos == video) & (items.starts < within.end) & (items.ends > within.start))
         inside = inside[np.argsort(-surprise[inside], kind="stable")]
-        if not len(inside) or surprise[inside[0]] <= 0:
-            continue
-        best = [item for item in inside[:MOST_MATCHES] if surprise[item] >= MATCHES_FROM * surprise[inside[0]]]
-        texts = {} if kind == "seen" else board.text_of(items.ids[best])
-        for item in best[: 1 if kind == "seen" else MOST_MATCHES]:
-            span = Span(float(items.starts[item]), float(items.ends[item]))
-            matches.append(Match(kind, texts.get(int(items.ids[item]), ""), span))
-    return matches
+        if len(inside):
+            most = 1 if kind == "seen" else MOST_MATCHES
+            near = inside[:most][surprise[inside[:most]] >= MATCHES_FROM * surprise[inside[0]]]
+            best.append((float(surprise[inside[0]]), kind, near))
+    best.sort(reverse=True, key=lambda found: found[0])
+    return [
+        match
+        for height, kind, near in best
+        if height >= SPEAKS_FROM * best[0][0]
+        for match in _named(board, kind, near)
+    ]
+
+
+def _named(board: Board, kind: str, rows: npt.NDArray[np.int64]) -> list[Match]:
+    items = board.items[kind]
+    texts = {} if kind == "seen" else board.text_of(items.ids[rows])
+    return [
+        Match(kind, texts.get(int(items.ids[row]), ""), Span(float(items.starts[row]), float(items.ends[row])))
+        for row in rows
+    ]

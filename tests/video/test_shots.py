@@ -10,9 +10,11 @@ import av
 import numpy as np
 import pytest
 
+from saccade.datasets.gym.demo import FILMS
 from saccade.errors import InputError
 from saccade.evaluate.shots import score_boundaries
 from saccade.types import Span
+from saccade.video import Part, watch
 from saccade.video.shots import REACH_SECONDS, Cut, Small, detect, differs
 
 Picture = np.ndarray
@@ -318,3 +320,11 @@ def test_three_minutes_of_film_labelled_by_eye(test_data: Path) -> None:
     found = [cut.seconds for cut in detect(frames) if begin <= cut.seconds < end]
     true = [Span(one["begin"], one["end"]) if "end" in one else one["seconds"] for one in labels["boundaries"]]
     assert score_boundaries(found, true).f1 >= 0.98
+
+
+@pytest.mark.parametrize("mode", ["exact", "nonref", "keyframes"])
+def test_cuts_amid_motion_are_found_in_every_mode(tmp_path: Path, mode: str) -> None:
+    """A car drives through three shots: with frames missing, its motion looks nearly as large as the cuts."""
+    film = next(film for film in FILMS if film.__name__ == "_street")(tmp_path / "street.mp4")
+    parts = [part for part in watch(film.path, mode=mode, frames=False) if isinstance(part, Part)]
+    assert [cut.pts for part in parts for cut in part.cuts] == [boundary.pts for boundary in film.boundaries]

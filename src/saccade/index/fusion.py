@@ -22,6 +22,7 @@ FEWEST = 8
 
 _ANSWERED_SPREADS = 8.0
 _FARTHEST_EXCESS = 20.0
+_FAINTEST = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,8 @@ class Null:
     def surprise(self, scores: npt.NDArray[np.floating]) -> Floats:
         """−log p of scores (N,), continuous and strictly rising in the upper tail, so that it can rank.
 
-        Between background scores it is interpolated; beyond the highest it goes on as an exponential tail.
+        Between background scores it is interpolated; beyond the highest it goes on as an exponential tail. Below
+        them it is next to nothing, but still rises, so that there is always a closest hit.
         Without a null nothing is known of surprise, and the scores themselves rank, those below 0 as 0.
         """
         if not self:
@@ -76,8 +78,9 @@ class Null:
         shoulder = self.values[int(0.8 * n) :]
         scale = max(float(np.mean(shoulder) - shoulder[0]), 1e-3 * max(1.0, abs(float(unique[-1]))))
         excess = np.clip((scores - unique[-1]) / scale, 0.0, _FARTHEST_EXCESS)
+        faint = _FAINTEST / (1.0 + np.exp(np.clip((unique[0] - scores) / scale, -50.0, 50.0)))
         beyond = np.where(scores > unique[-1], math.log((1 + n) / (1 + n - first[-1])), 0.0)
-        return np.asarray(np.maximum(surprise, beyond) + excess, np.float64)
+        return np.asarray(np.maximum(surprise, beyond) + excess + faint, np.float64)
 
 
 def highest_per_cell(scores: Floats, item: npt.NDArray[np.int64], cell: npt.NDArray[np.int64], cells: int) -> Floats:

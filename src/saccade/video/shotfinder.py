@@ -107,10 +107,14 @@ class DenseFinder(ShotFinder):
 
 
 class NonrefFinder(DenseFinder):
-    """The detector's cuts lie at the first frame after them that was not skipped; this places them closely."""
+    """The detector's cuts lie at the first frame after them that was not skipped; this places them closely.
+
+    What may be a cut among the frames that came, but does not stand out without those between, is decided there.
+    """
 
     def __init__(self, path: str, cuts_from: Fraction) -> None:
         super().__init__(cuts_from)
+        self._detector = Detector(sparse=True)
         self._close = CloseLook(path)
         self._seen: deque[tuple[int, float]] = deque()
 
@@ -121,19 +125,23 @@ class NonrefFinder(DenseFinder):
         super().feed(pts, seconds, frame)
 
     def _place(self, cuts: list[Cut]) -> list[Cut]:
-        return [self._place_one(cut) if cut.kind == "cut" else cut for cut in cuts]
+        return [
+            placed for cut in cuts for placed in (self._place_one(cut) if cut.kind in ("cut", "perhaps") else [cut])
+        ]
 
-    def _place_one(self, cut: Cut) -> Cut:
+    def _place_one(self, cut: Cut) -> list[Cut]:
+        """The cut where it lies among all frames; the one found if that cannot be told, unless it was in doubt."""
+        unplaced = [cut] if cut.kind == "cut" else []
         before = max((pts for pts, _ in self._seen if pts < cut.pts), default=None)
         if before is None or cut.seconds < float(self._cuts_from):
-            return cut
+            return unplaced
         detector = Detector()
         found: list[Cut] = []
         for small in self._close.look(cut.seconds - MARGIN_SECONDS, cut.seconds + MARGIN_SECONDS):
             self._extra += 1
             found += detector.feed(small)
         found += detector.finish()
-        return next((close for close in found if before < close.pts <= cut.pts and close.kind == "cut"), cut)
+        return [close for close in found if before < close.pts <= cut.pts and close.kind == "cut"][:1] or unplaced
 
 
 @dataclass(frozen=True)

@@ -77,12 +77,14 @@ def detect(frames: Iterable[Small]) -> Iterator[Cut]:
 class Detector:
     """``detect`` for callers that push: frames go in one by one, boundaries come out when they are decided.
 
-    decided: seconds up to which everything has come out.
+    decided: seconds up to which everything has come out. sparse: frames are missing in between, so that motion
+    looks more like a cut; steps that may be one all the same come out as kind "perhaps", to be looked at closely.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, sparse: bool = False) -> None:
         self.decided = -np.inf
         self._film = _Film()
+        self._sparse = sparse
 
     def feed(self, frame: Small) -> list[Cut]:
         """Take the next frame; the boundaries it decides."""
@@ -90,14 +92,14 @@ class Detector:
         if frame.seconds - self._film.seconds[0] < _BUFFER_SECONDS:
             return []
         settled = frame.seconds - REACH_SECONDS
-        cuts = _boundaries(self._film, self.decided, settled)
+        cuts = _boundaries(self._film, self.decided, settled, self._sparse)
         self.decided = settled
         self._film.forget(before=settled - REACH_SECONDS)
         return cuts
 
     def finish(self) -> list[Cut]:
         """The film ends here; the remaining boundaries."""
-        cuts = _boundaries(self._film, self.decided, np.inf) if self._film.seconds else []
+        cuts = _boundaries(self._film, self.decided, np.inf, self._sparse) if self._film.seconds else []
         self.decided = np.inf
         return cuts
 
@@ -194,11 +196,13 @@ class _Film:
         return Cut(self.pts[index], self.seconds[index], kind)
 
 
-def _boundaries(film: _Film, begin: float, end: float) -> list[Cut]:
+def _boundaries(film: _Film, begin: float, end: float, sparse: bool) -> list[Cut]:
     """The boundaries with begin <= seconds < end."""
     cuts = _hard_cuts(film)
     fades = _fades(film, cuts)
     marks = [(i, "cut") for i in cuts] + [(i, "fade") for i in fades] + _mixtures(film, cuts, fades)
+    if sparse:
+        marks += [(i, "perhaps") for i in range(1, len(film.seconds)) if i not in cuts and _may_be_a_cut(film, i)]
     found = [film.cut(i, kind) for i, kind in marks]
     return sorted((cut for cut in found if begin <= cut.seconds < end), key=lambda cut: cut.seconds)
 
@@ -209,6 +213,7 @@ _LEAST_STEP = 2.0
 _LEAST_SHARE = 0.6
 _CONTRASTS = 0.25
 _STEPS = 2.5
+_SPARSE_STEPS = 1.2
 # Where nothing else moves at all, on slides and screens, less is enough.
 _STILL = 0.2
 _STILL_SHARE = 0.3
@@ -239,6 +244,14 @@ def _stands_out(film: _Film, i: int) -> bool:
         return False
     enough = (film.step(i) - _LEAST_STEP) / _STEPS
     return at_most <= enough or _usual(film, i, film.step) <= enough
+
+
+def _may_be_a_cut(film: _Film, i: int) -> bool:
+    """Whether the step into frame i might stand out if the frames that are missing around it were there."""
+    least = max(_LEAST_STEP, _CONTRASTS / 2 * film.contrast(i - 1, i))
+    if film.changes[i] < least or film.step(i) < least:
+        return False
+    return film.step(i) - _LEAST_STEP >= _SPARSE_STEPS * _usual(film, i, film.step)
 
 
 def _changed_share(film: _Film, i: int) -> float:
