@@ -92,6 +92,11 @@ def run(arguments: Sequence[str]) -> int:
     except SaccadeError as error:
         _complain(str(error))
         return 2 if isinstance(error, InputError) else NOTHING
+    except OSError as error:
+        if error.filename is None:  # nothing that a user named: a fault of ours, with its trace
+            raise
+        _complain(f"{error.filename}: {error.strerror}")
+        return NOTHING
     if code == INTERRUPTED:
         _complain("interrupted; what was done is kept, and the same command goes on from there")
     return code if isinstance(code, int) else 0
@@ -345,8 +350,11 @@ def _saved(what: str) -> Any:
 def _texts(video: str, kinds: str | None, library: Path | None) -> Any:
     import saccade
 
+    wanted = _listed(kinds)
+    if wanted is not None and not (wanted and set(wanted) <= {"said", "written"}):
+        raise InputError(f"--texts are of said,written, got {kinds}")
     with saccade.open(library, create=False) as lib:
-        return lib.texts(video, _listed(kinds))
+        return lib.texts(video, wanted)
 
 
 def _features(video: str, output: Path | None, library: Path | None) -> Features:

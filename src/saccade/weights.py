@@ -6,6 +6,7 @@ file's path, size and modification time under ``cache_folder()``, so a changed f
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -103,6 +104,8 @@ def join_parts(parts: Sequence[Path], target: Path, sha256: str) -> Path:
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A scratch path beside ``target`` that takes its place when the block ends well, and is gone when it does not."""
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     scratch.touch(exist_ok=False)  # unlike mkstemp, with the permissions of any new file
