@@ -63,6 +63,11 @@ def tidy(path):
     finally:
         open(path, "w").write("tidied")
 
+def hang(path):
+    import time
+    time.sleep(600)
+    yield
+
 def noisy():
     for _ in range(2000):
         print("noise " * 20, file=sys.stderr)
@@ -133,6 +138,16 @@ def test_a_child_killed_between_jobs_is_noticed(worker: Worker, jobs: str) -> No
     with pytest.raises(DecoderCrashed, match="killed"):
         _pid(worker, jobs)
     assert _pid(worker, jobs)
+
+
+def test_a_child_that_hangs_is_killed(worker: Worker, jobs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _pid(worker, jobs)
+    monkeypatch.setattr("saccade.video.worker.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("saccade.video.worker.STOP_SECONDS", 0.2)
+    with pytest.raises(DecoderCrashed, match="stopped answering"):
+        list(worker.run(f"{jobs}:hang", path="film.mp4"))
+    monkeypatch.undo()
+    assert not _alive(first)
 
 
 def test_memory_is_limited(jobs: str) -> None:

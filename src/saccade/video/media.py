@@ -149,7 +149,8 @@ def describe(path: str) -> Iterator[tuple[dict[str, Any], tuple[()]]]:
         stream = video_of(container)
         if stream is not None:
             facts |= _video_facts(stream, first)
-    yield {**facts, "duration": float(contents(path).end)}, ()
+        duration = _duration_in_header(container)
+    yield {**facts, "duration": float(_duration_by_reading(path) if duration is None else duration)}, ()
 
 
 def _stream_facts(stream: Stream) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import mmap
 import os
 import select
@@ -39,6 +38,9 @@ RING_BYTES = 48 << 20
 
 STOP_SECONDS = 3.0
 """How long a stopped job may take to clean up before its child is killed."""
+
+SILENCE_SECONDS = 3600.0
+"""A child that says nothing for so long is taken for hung, and killed."""
 
 STDERR_TAIL = 4096
 
@@ -171,6 +173,8 @@ class _Child:
         finally:
             os.close(ring)
         self._replies = replies
+        self._waiting = select.poll()  # unlike select, it knows descriptors above 1023
+        self._waiting.register(replies, select.POLLIN)
         self._unread = bytearray()
         self._tail = b""
         self._stderr = threading.Thread(target=self._keep_stderr, name="saccade-decoder-stderr", daemon=True)
@@ -187,7 +191,7 @@ class _Child:
 
     def receive(self) -> Item | None:
         """The job's next item, or None at its end. Raises _JobFailedError or _ChildDiedError."""
-        message = self._message(deadline=None)
+        message = self._message(time.monotonic() + SILENCE_SECONDS)
         if "error" in message:
             raise _JobFailedError(_rebuild(message), bool(message.get("fatal")))
         if "done" in message:
@@ -201,7 +205,7 @@ class _Child:
         flat = array.reshape(-1).view(np.uint8)
         filled = 0
         while filled < flat.size:
-            offset, length, end = self._message(deadline=None)["piece"]
+            offset, length, end = self._message(time.monotonic() + SILENCE_SECONDS)["piece"]
             flat[filled : filled + length] = np.frombuffer(self._ring, np.uint8, length, offset)
             self.send({"freed": end})
             filled += length
@@ -235,12 +239,11 @@ class _Child:
             os.close(self._replies)
             self._replies = -1
 
-    def _message(self, deadline: float | None) -> dict[str, Any]:
+    def _message(self, deadline: float) -> dict[str, Any]:
         searched = 0
         while (end := self._unread.find(b"\n", searched)) < 0:
             searched = len(self._unread)
-            seconds = math.inf if deadline is None else deadline - time.monotonic()
-            if seconds < math.inf and not select.select([self._replies], [], [], max(0.0, seconds))[0]:
+            if not self._waiting.poll(1000 * max(0.0, deadline - time.monotonic())):
                 raise _ChildDiedError(None, self._last_words())
             data = os.read(self._replies, 1 << 16)
             if not data:
