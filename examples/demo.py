@@ -107,10 +107,9 @@ def answer_of(library: saccade.Library, answer: SearchResult) -> Iterator[str]:
     verdict = "" if answer.present else "<p class=absent>Not in here. The closest was:</p>"
     yield f"<article><h3>{html.escape(answer.query)}</h3>{verdict}"
     for hit in [hit for hit in answer if hit.present] or answer.hits[:1]:
-        yield (
-            f"<figure class={'hit' if hit.present else 'miss'}>{picture(library.show(hit, 5))}<figcaption>"
-            f"<b>{html.escape(Path(hit.path).name)}</b> {hit.span} {confidence(hit)}{matches(hit)}</figcaption></figure>"
-        )
+        yield f"<figure class={'hit' if hit.present else 'miss'}>{picture(library.show(hit, 5))}"
+        yield f"<figcaption><b>{html.escape(Path(hit.path).name)}</b> {hit.span} "
+        yield f"{confidence(hit)}{matches(hit)}</figcaption></figure>"
     yield "</article>"
 
 
