@@ -36,7 +36,7 @@ from PIL import Image
 from saccade.datasets.gym import Take, draw_film, scenes, write_video
 from saccade.encode import FrameEncoder, load_encoder
 from saccade.index.catalog import Catalog
-from saccade.ingest import ingest
+from saccade.ingest import Progress, ingest
 from saccade.types import Frames
 from saccade.video.watch import watch
 from saccade.video.worker import Worker
@@ -204,12 +204,27 @@ def peak_memory(film: Path) -> tuple[float, float]:
     """Peak resident megabytes of this process and of its decoder while it indexes a film."""
     from films import MeanColour
 
+    peaks: dict[int, float] = {}
+
+    def look(_: Progress) -> None:
+        for process in (os.getpid(), *children()):
+            peaks[process] = peak_of(process)
+
     with tempfile.TemporaryDirectory() as folder, Catalog.open(folder, create=True) as catalog:
-        report = ingest(catalog, [str(film)], encoder=MeanColour(), senses=["seen"])
+        report = ingest(catalog, [str(film)], encoder=MeanColour(), senses=["seen"], on_progress=look)
         assert [file.outcome for file in report.files] == ["indexed"], report
-    peaks = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    parent, child = peaks
-    return parent, child
+    parent = peaks.pop(os.getpid())
+    return parent, max(peaks.values())
+
+
+def children() -> list[int]:
+    return [int(process) for process in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def peak_of(process: int) -> float:
+    """The kernel's high-water mark, which unlike getrusage's does not count what a process was forked from."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return float(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

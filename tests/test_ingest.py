@@ -107,6 +107,10 @@ def test_every_media_file_has_a_row(catalog: Catalog, videos: Path, made: Path) 
     (videos / "cut off.mp4").write_bytes((made / "talk.mp4").read_bytes()[:5000])
     (videos / "notes.txt").write_text("no media")
     (videos / ".hidden.mp4").touch()
+    odd = os.fsdecode(b"\xff \xc3(.mp4")
+    shutil.copy2(made / "other.mp4", videos / odd)
+    (videos / odd.replace(".mp4", ".srt")).write_text(SRT)
+    (videos / odd.replace("(", ")")).touch()
     shutil.copy2(made / "sound.ogg", videos)
     shutil.copy2(made / "talk.mp4", videos / "copy.mp4")
     (videos / "below").mkdir()
@@ -114,14 +118,17 @@ def test_every_media_file_has_a_row(catalog: Catalog, videos: Path, made: Path) 
     report = index(catalog, videos)
     assert outcomes(report) == {
         "copy.mp4": "indexed", "talk.mp4": "duplicate", "short.mp4": "indexed", "sound.ogg": "indexed",
-        "empty.mp4": "failed", "text.mp4": "failed", "cut off.mp4": "failed",
+        "empty.mp4": "failed", "text.mp4": "failed", "cut off.mp4": "failed", odd: "indexed",
+        odd.replace("(", ")"): "failed",
     }  # fmt: skip
-    assert report.other == 3 and len(report.done) == 4 and len(report.failed) == 3
+    assert report.other == 4 and len(report.done) == 5 and len(report.failed) == 4
     rows = {Path(file.path).name: file for file in catalog.files()}
     assert rows.keys() == outcomes(report).keys()
     assert rows["empty.mp4"].state == "failed" and "empty" in rows["empty.mp4"].error
     assert all(rows[name].error and rows[name].video is None for name in ("text.mp4", "cut off.mp4"))
-    assert rows["copy.mp4"].video == rows["talk.mp4"].video and len(catalog.videos()) == 3
+    assert rows["copy.mp4"].video == rows["talk.mp4"].video and len(catalog.videos()) == 4
+    assert catalog.find_video(str(videos / odd)).id == rows[odd].video
+    assert set(outcomes(index(catalog, videos)).values()) == {"unchanged"}
     sound = catalog.find_video("sound.ogg")
     assert sound.kind == "audio" and catalog.shots(sound.id) == []
     assert ledger(catalog, sound.id) == {"shots": "done", "seen": "absent", "subtitles": "absent"}
@@ -278,6 +285,20 @@ def test_force_makes_all_anew_and_serves_the_old_meanwhile(catalog: Catalog, vid
 
 
 # ---- interruptions
+
+
+def test_a_video_that_is_removed_while_it_is_indexed(catalog: Catalog, videos: Path) -> None:
+    removed: list[str] = []
+
+    def remove() -> None:
+        if catalog.videos() and not removed:
+            with Catalog.open(catalog.folder) as other:
+                removed.append(only_video(other))
+                other.forget(removed[0])
+
+    assert outcomes(index(catalog, videos, encoder=MeanColour(before=remove))) == {"talk.mp4": "indexed"}
+    assert removed == [only_video(catalog)] and len(catalog.vector_table("mean@1")) == 12
+    assert len(list(catalog.proxies.iterdir())) == 1
 
 
 class Interrupting(MeanColour):

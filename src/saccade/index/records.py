@@ -73,6 +73,15 @@ class StoredText:
     text: TimedText
 
 
+def storable(text: str) -> str:
+    r"""Text as SQLite can keep it: what is no Unicode (bytes of an odd file name) is spelled out.
+
+    >>> storable("a\udcff.srt")
+    'a\\udcff.srt'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def path_in(path: str) -> str | bytes:
     """A path as SQLite can keep it: text, or the name's own bytes where they are not UTF-8."""
     try:

@@ -19,6 +19,7 @@ DATABASE = "library.db"
 FORMAT = 1
 APPLICATION_ID = 0x5ACCADE
 BUSY_SECONDS = 60.0
+OLDEST_SQLITE = (3, 37)
 _NO_LIBRARY = "{} holds no library yet: index something into it first"
 
 TABLES = """
@@ -137,6 +138,8 @@ def connect(folder: Path) -> sqlite3.Connection:
     it is safe. A library on a medium that cannot be written is read as it lies.
     """
     path = folder / DATABASE
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise LibraryError(f"Python's SQLite is {sqlite3.sqlite_version}; libraries need 3.37 or newer")
     if not path.is_file():
         raise LibraryError(_NO_LIBRARY.format(folder))
     writable = os.access(path, os.W_OK) and os.access(folder, os.W_OK)

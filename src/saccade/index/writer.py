@@ -13,7 +13,7 @@ import numpy.typing as npt
 from saccade.errors import LibraryError
 from saccade.index.claims import Claim
 from saccade.index.fulltext import tokens
-from saccade.index.records import FileRow, gaps_to_json, info_to_json, path_in, words_to_json
+from saccade.index.records import FileRow, gaps_to_json, info_to_json, path_in, storable, words_to_json
 from saccade.index.vectors import FrameVectors, pack
 from saccade.types import Coverage, Span, TimedText, VideoInfo
 
@@ -64,7 +64,7 @@ class Writer:
         """Add or replace the row of one path."""
         self._db.execute(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, (SELECT key FROM videos WHERE id = ?), ?, ?)",
-            (path_in(file.path), file.size, file.mtime_ns, file.video, file.state, file.error),
+            (path_in(file.path), file.size, file.mtime_ns, file.video, file.state, storable(file.error)),
         )
 
     def add_file(self, file: FileRow) -> None:
@@ -102,7 +102,14 @@ class Writer:
             self.forget(video)
 
     def forget(self, video: str) -> None:
-        """Remove a video with its ledger, evidence and file rows; its proxies go with the next sweep."""
+        """Remove a video with its ledger, evidence and file rows; its proxies go with the next sweep.
+
+        Whoever works on it loses the claim, and finds out at the next commit.
+        """
+        self._db.execute(
+            "DELETE FROM claims WHERE content_hash = (SELECT content_hash FROM videos WHERE id = ?) AND id <> ?",
+            (video, self._claim.id if self._claim else ""),
+        )
         self._db.execute("DELETE FROM files WHERE video = (SELECT key FROM videos WHERE id = ?)", (video,))
         self._db.execute("DELETE FROM videos WHERE id = ?", (video,))
         self._changed = True
@@ -129,7 +136,7 @@ class Writer:
                 "INSERT INTO passes (video, sense, tool, generation, served, state, settings)"
                 " VALUES (?, ?, ?, ?, NOT EXISTS (SELECT 1 FROM passes WHERE video = ? AND sense = ? AND served"
                 " AND (sense <> 'seen' OR tool = ?)), 'running', ?)",
-                (key, sense, tool, generation, key, sense, tool, settings),
+                (key, sense, tool, generation, key, sense, tool, storable(settings)),
             ).lastrowid
             or 0
         )
@@ -147,8 +154,8 @@ class Writer:
                 line.mode,
                 line.time_error,
                 line.made_from,
-                gaps_to_json(line.gaps),
-                line.note,
+                storable(gaps_to_json(line.gaps)),
+                storable(line.note),
                 key,
             ),
         )
@@ -214,10 +221,10 @@ class Writer:
                 text.kind,
                 text.span.start,
                 text.span.end,
-                text.text,
-                text.source,
+                storable(text.text),
+                storable(text.source),
                 text.language,
-                words_to_json(text.words),
+                storable(words_to_json(text.words)),
                 pack(vector, "<f2"),
             )
             row = self._db.execute(

@@ -18,7 +18,9 @@ from typing import NamedTuple
 
 from saccade.errors import InputError, MediaError
 from saccade.index.catalog import Catalog
-from saccade.index.records import FileRow, PassRow
+from saccade.index.records import FileRow, PassRow, storable
+from saccade.types import VideoInfo
+from saccade.video.sample import MODES
 
 SENSES = ("seen", "subtitles", "said", "written")
 """Senses to choose from; ``seen`` brings shots and the proxy, with or without a frame encoder."""
@@ -42,11 +44,14 @@ SECONDS_PER_BYTE = 4e-6
 PROBED = 60
 """How many files ``Plan.hours`` opens at most; the others are estimated by their size."""
 
-WATCH_SPEED = {"auto": 60.0, "nonref": 60.0, "keyframes": 300.0, "exact": 40.0}
-"""× real time of the decode with shots and proxy on two cores, 640 × 360; measured by benchmarks/ingest.py."""
-ENCODED_PER_SECOND = 20.0
+WATCH_SPEED = 50.0
+"""× real time of the decode with shots and proxy on two cores at WATCHED_PIXELS, much the same in every mode where
+shots are many; measured by benchmarks/ingest.py."""
+WATCHED_PIXELS = 640 * 360
+ENCODED_PER_SECOND = 25.0
 """Frames a second of a ViT-B/32 in fp32 on two cores."""
 SPEECH_SPEED = 19.0
+SUBTITLE_SPEED = 3000.0
 OCR_SECONDS = 0.5
 DISK_PER_SECOND = 12_000.0
 """Bytes of proxy and vectors for a second of video."""
@@ -57,6 +62,20 @@ class Stamp(NamedTuple):
 
     size: int
     mtime_ns: int
+
+
+class Length(NamedTuple):
+    """How long a file is, and its seconds weighted by what a picture of its size costs to decode."""
+
+    seconds: float
+    watched: float
+
+    @classmethod
+    def of(cls, info: VideoInfo) -> Length:
+        return cls(info.duration, info.duration * max(0.2, info.width * info.height / WATCHED_PIXELS))
+
+    def times(self, factor: float) -> Length:
+        return Length(self.seconds * factor, self.watched * factor)
 
 
 @dataclass(frozen=True)
@@ -88,7 +107,7 @@ class Plan:
     mode: str = "auto"
     ocr_every: float = 10.0
     with_encoder: bool = False
-    known_seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    known: dict[str, Length] = field(default_factory=dict, repr=False)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -101,18 +120,15 @@ class Plan:
         """The files with something left to do."""
         return tuple(item for item in self.items if item.due)
 
-    @cached_property
+    @property
     def seconds(self) -> dict[str, float]:
         """Seconds of media that each sense has before it. Opens at most PROBED files to learn how long they are."""
-        lengths = self._lengths()
-        return {sense: sum(lengths[i.path] for i in self.pending if sense in i.due) for sense in self.senses}
+        return {sense: self._sum(sense).seconds for sense in self.senses}
 
     @property
     def hours(self) -> dict[str, float]:
         """Hours that each sense will take on two cores like those of the measurements; faster machines need less."""
-        seconds = self.seconds
-        speeds = {sense: self.speed(sense) for sense in self.senses}
-        return {sense: seconds[sense] / speeds[sense] / 3600 for sense in self.senses}
+        return {sense: self._wall_seconds(sense, self._sum(sense)) / 3600 for sense in self.senses}
 
     @property
     def disk_bytes(self) -> int:
@@ -120,18 +136,29 @@ class Plan:
         return round(self.seconds.get("seen", 0.0) * DISK_PER_SECOND)
 
     def speed(self, sense: str) -> float:
-        """Seconds of media that a sense works through in a second, as measured on two cores."""
+        """Seconds of media that a sense works through in a second, as measured on two cores with small pictures."""
+        return 1.0 / self._wall_seconds(sense, Length(1.0, 1.0))
+
+    def length(self, item: PlanItem) -> Length:
+        """How long one file is: what the library knows, else by its size."""
+        known = self.known.get(item.video or "") if item.state != "changed" else None
+        guess = item.stamp.size * SECONDS_PER_BYTE
+        return Length(guess, guess) if known is None else known
+
+    def _wall_seconds(self, sense: str, length: Length) -> float:
         if sense == "seen":
-            encoding = 1 / (ENCODED_PER_SECOND * self.every) if self.with_encoder else 0.0
-            return 1 / (1 / WATCH_SPEED[self.mode] + encoding)
-        return {"subtitles": 3000.0, "said": SPEECH_SPEED, "written": self.ocr_every / OCR_SECONDS}[sense]
+            frames = length.seconds / self.every if self.with_encoder else 0.0
+            return length.watched / WATCH_SPEED + frames / ENCODED_PER_SECOND
+        speeds = {"subtitles": SUBTITLE_SPEED, "said": SPEECH_SPEED, "written": self.ocr_every / OCR_SECONDS}
+        return length.seconds / speeds[sense]
 
-    def length(self, item: PlanItem) -> float:
-        """Seconds of one file: what the library knows, else by its size."""
-        known = self.known_seconds.get(item.video or "") if item.state != "changed" else None
-        return item.stamp.size * SECONDS_PER_BYTE if known is None else known
+    def _sum(self, sense: str) -> Length:
+        lengths = [self._lengths[item.path] for item in self.pending if sense in item.due]
+        return Length(sum(one.seconds for one in lengths), sum(one.watched for one in lengths))
 
-    def _lengths(self) -> dict[str, float]:
+    @cached_property
+    def _lengths(self) -> dict[str, Length]:
+        """Path -> length of every pending file; of those that the library does not know, some are opened."""
         from saccade.video import probe
         from saccade.video.worker import Worker
 
@@ -142,13 +169,13 @@ class Plan:
         with Worker() as worker:
             for item in opened:
                 try:
-                    duration = probe(item.path, worker=worker).duration
+                    found = Length.of(probe(item.path, worker=worker))
                 except MediaError:
-                    duration = 0.0
-                real, guessed = real + duration, guessed + lengths[item.path]
-                lengths[item.path] = duration
+                    found = Length(0.0, 0.0)
+                real, guessed = real + found.seconds, guessed + lengths[item.path].seconds
+                lengths[item.path] = found
         for item in set(unknown) - set(opened):
-            lengths[item.path] *= real / guessed if guessed else 1.0
+            lengths[item.path] = lengths[item.path].times(real / guessed if guessed else 1.0)
         return lengths
 
 
@@ -197,7 +224,7 @@ def scan(
         mode=mode,
         ocr_every=ocr_every,
         with_encoder=encoder is not None,
-        known_seconds={video.id: video.info.duration for video in catalog.videos(_pending_videos(items))},
+        known={video.id: Length.of(video.info) for video in catalog.videos(_pending_videos(items))},
     )
 
 
@@ -221,7 +248,7 @@ def sidecars_due(ledger: Iterable[PassRow], path: str, sidecars: str) -> bool:
     if read is None:
         return False
     before, _, from_path = read.partition("\n")
-    return before != sidecars and (from_path == path or not before)
+    return before != storable(sidecars) and (from_path == storable(path) or not before)
 
 
 def _pending_videos(items: Iterable[PlanItem]) -> list[str]:
@@ -235,8 +262,8 @@ def _checked(senses: Collection[str]) -> tuple[str, ...]:
 
 
 def _check_settings(every: float, mode: str, ocr_every: float) -> None:
-    if mode not in WATCH_SPEED:
-        raise InputError(f"mode is one of {', '.join(WATCH_SPEED)}, got {mode!r}")
+    if mode not in MODES:
+        raise InputError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
     for name, seconds in (("every", every), ("ocr_every", ocr_every)):
         if not 0 < seconds < math.inf:
             raise InputError(f"{name} is a number of seconds above 0, got {seconds}")

@@ -37,7 +37,8 @@ class Clock:
     def __init__(self, plan: Plan, report: Callable[[Progress], None] | None) -> None:
         self._report = report
         self._speed = {sense: plan.speed(sense) for sense in plan.senses}
-        self._left = {sense: {i.path: plan.length(i) for i in plan.pending if sense in i.due} for sense in plan.senses}
+        lengths = {item: plan.length(item).seconds for item in plan.pending}
+        self._left = {sense: {i.path: lengths[i] for i in lengths if sense in i.due} for sense in plan.senses}
         self._total = {sense: len(paths) for sense, paths in self._left.items()}
         self._sense = self._path = ""
         self._at = self._length = 0.0

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Any
 
@@ -292,7 +292,7 @@ class _Run:
         catalog = self._tools.catalog
         assert item.video is not None
         video = catalog.video(item.video)
-        with catalog.claim(video.content_hash, "seen", self._tools.heartbeat) as claim:
+        with suppress(ClaimLost), catalog.claim(video.content_hash, "seen", self._tools.heartbeat) as claim:
             if claim is not None:
                 source = Source(item.path, item.stamp, video.content_hash, video.info, video.id)
                 see(self._tools, source, claim)
