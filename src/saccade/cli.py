@@ -474,7 +474,7 @@ def _moment_text(rank: int, moment: Moment | Hit, query: str, name: str) -> Iter
 
     style = "bold green" if moment.present else "dim"
     line = Text.assemble((f"{rank:3}  ", "dim"), (f"{moment.span!s:<17}", "bold"), f"  {name}  ")
-    line.append(f"{100 * moment.confidence:.1f} % sure", style)
+    line.append(f"confidence {moment.confidence:.3f}", style)
     yield line
     for kind, text in dict.fromkeys((match.kind, " ".join(match.text.split())) for match in moment.matched):
         if text:
