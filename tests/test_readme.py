@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -28,12 +29,14 @@ def test_its_python_runs(tmp_path: Path) -> None:
 
 
 def test_its_commands_exist() -> None:
-    known = subprocess.run([sys.executable, "-m", "saccade", "--help"], capture_output=True, text=True, check=True)
-    for command in re.findall(r"^saccade (\w+)", README, re.MULTILINE):
-        assert re.search(rf"\b{command}\b", known.stdout), command
+    wide = {**os.environ, "COLUMNS": "100"}
+    shown = subprocess.run([sys.executable, "-m", "saccade", "--help"], capture_output=True, check=True, env=wide)
+    known = re.findall(r"^\W*(\w+)", shown.stdout.decode(), re.MULTILINE)
     targets = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make (\S+)", README, re.MULTILINE):
-        assert f"\n{target}:" in targets
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+        assert set(re.findall(r"^saccade (\w+)", block, re.MULTILINE)) <= set(known)
+        for target in re.findall(r"^make (\S+)", block, re.MULTILINE):
+            assert f"\n{target}:" in targets
 
 
 def test_links_lead_somewhere() -> None:
