@@ -38,6 +38,9 @@ BREAKS_OFF_SECONDS = 1
 JUMP_PARTS = 100
 """More empty parts than this in a row become one: a broken clock must not fill the ledger."""
 
+BATCH_FRAMES = 8
+"""Frames handed out together: few, so that the encoder is not idle while the first are decoded."""
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -241,7 +244,7 @@ class _Pass:
         )
         self._painter = Painter(reader.stream.sample_aspect_ratio, wish.short_side)
         self._clock = {"time_base": str(reader.base), "start": str(reader.start)}
-        self._batch = Batch()
+        self._batch = Batch(BATCH_FRAMES)
         self._time_error = Fraction(0)
         self._decoded = 0
         self._cuts_until = wish.cuts_from
