@@ -1,6 +1,6 @@
 """What indexing what is seen costs, beside what its parts cost alone: CPU seconds, wall time, memory.
 
-    python benchmarks/ingest.py [--encoder FOLDER] [--seconds 60] [--hour]
+    python benchmarks/ingest.py [--encoder FOLDER] [--films FOLDER] [--hour]
 
 Draws a film at 640×360 and at 1920×1080 (with grain, a keyframe every two seconds) and, for each decode mode,
 measures one after another on the same frames
@@ -46,15 +46,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 MODES = {"exact": ("DEFAULT", "AUTO"), "nonref": ("NONREF", "AUTO"), "keyframes": ("NONKEY", "NONE")}
 """What a mode sets on FFmpeg's decoder: frames that are skipped, and threads."""
-SIZES = ((640, 360), (1920, 1080))
-MEMORY_MINUTES = (1, 60)
+FILMS = (((640, 360), 4), ((1920, 1080), 1))
+"""Picture sizes, and how many minutes of each."""
+MEMORY_MINUTES = (1, 10, 60)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", type=Path, default=cache_folder() / "benchmarks" / "clip-b32-random")
     parser.add_argument("--films", type=Path, default=cache_folder() / "benchmarks" / "films")
-    parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--hour", action="store_true")
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -62,9 +62,8 @@ def main() -> None:
         print(*peak_memory(options.memory_of))
         return
     if options.hour:
-        compare_memory(drawn(options.films, SIZES[0], 60), options.films)
+        compare_memory(drawn(options.films, FILMS[0][0]))
         return
-    films = [drawn(options.films, size, options.seconds) for size in SIZES]
     if not (options.encoder / "onnx" / "vision_model.onnx").is_file():
         from encode import export
 
@@ -72,12 +71,13 @@ def main() -> None:
     encoder = load_encoder(str(options.encoder))
     encoder.encode_frames(np.zeros((1, 360, 640, 3), np.uint8))
     cores = len(os.sched_getaffinity(0))
-    print(f"{options.seconds} s of film, one frame a second, {cores} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(f"One frame a second, {cores} cores, load {os.getloadavg()[0]:.1f}\n")
     print("| film | mode | decode | encode | shots | proxy | sum | ingest | CPU | wall | × real time |")
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-    for film in films:
+    for size, minutes in FILMS:
+        film = repeated(drawn(options.films, size), minutes)
         for mode in MODES:
-            print(row(film, mode, encoder, options.seconds, cores), flush=True)
+            print(row(film, mode, encoder, minutes * 60, cores), flush=True)
     print(f"\nload {os.getloadavg()[0]:.1f}")
 
 
@@ -129,8 +129,8 @@ def passed(film: Path, mode: str, shots: bool = False, proxy: Path | None = None
 # ---- films
 
 
-def drawn(folder: Path, size: tuple[int, int], seconds: int) -> Path:
-    """The film of this size, drawn unless it is there."""
+def drawn(folder: Path, size: tuple[int, int], seconds: int = 60) -> Path:
+    """A minute of this size, drawn unless it is there."""
     width, height = size
     path = folder / f"{width}×{height}-{seconds}s.mp4"
     if not path.exists():
@@ -161,9 +161,11 @@ def grainy(plain: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
             yield np.clip(np.asarray(picture, np.int16) + grain[number % len(grain)], 0, 255).astype(np.uint8)
 
 
-def repeated(film: Path, minutes: int, folder: Path) -> Path:
+def repeated(film: Path, minutes: int) -> Path:
     """A film's packets, again and again: an hour without an hour of encoding."""
-    path = folder / f"{minutes}-minutes.mp4"
+    path = film.with_name(f"{film.stem.partition('-')[0]}-{minutes}min.mp4")
+    if path.exists():
+        return path
     with av.open(str(film)) as source, av.open(str(path), "w") as target:
         stream = source.streams.video[0]
         copy = target.add_stream_from_template(stream)
@@ -187,17 +189,18 @@ def repeated(film: Path, minutes: int, folder: Path) -> Path:
 # ---- memory
 
 
-def compare_memory(film: Path, folder: Path) -> None:
+def compare_memory(film: Path) -> None:
     """Peak memory of a short and a long film, each in a fresh process."""
     print("| minutes | parent MB | decoder MB | sum MB |\n|---:|---:|---:|---:|")
     sums = []
     for minutes in MEMORY_MINUTES:
-        path = repeated(film, minutes, folder)
+        path = repeated(film, minutes)
         command = [sys.executable, __file__, "--memory-of", str(path)]
         parent, child = map(float, subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split())
         sums.append(parent + child)
         print(f"| {minutes} | {parent:.0f} | {child:.0f} | {parent + child:.0f} |", flush=True)
-    print(f"\n{MEMORY_MINUTES[1]} minutes take {sums[1] / sums[0] - 1:+.1%}")
+    for minutes, total in zip(MEMORY_MINUTES, sums, strict=True):
+        print(f"{MEMORY_MINUTES[-1]} minutes against {minutes}: {sums[-1] / total - 1:+.1%}")
 
 
 def peak_memory(film: Path) -> tuple[float, float]:
