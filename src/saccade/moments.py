@@ -33,7 +33,7 @@ from saccade.types import EVIDENCE, CurvePoint, Hit, Match, Span
 
 CURVE_STEP_SECONDS = 2.0
 
-GROWS_FROM = 0.7
+GROWS_FROM = 0.85
 """A neighbouring cell joins a moment when its sum is at least this share of the peak's."""
 
 MATCHES_FROM = 0.5
