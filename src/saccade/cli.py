@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from saccade.ingest import IngestReport, Plan, Progress
-    from saccade.library import VideoReport
+    from saccade.library import Library, VideoReport
     from saccade.maintain import Check
     from saccade.types import Features, GroundResult, Hit, Moment, SearchResult, Span
 
@@ -127,18 +128,33 @@ def index(
     import saccade
 
     wish: dict[str, Any] = {"senses": _senses(only, no), "every": every, "mode": mode, "ocr_every": ocr_every}
-    with saccade.open(library, encoder=encoder) as lib:
-        plan = lib.plan(*paths, **wish)
-        if dry_run:
+    if dry_run:
+        with _opened_without_traces(library, encoder) as lib:
+            plan = lib.plan(*paths, **wish)
             _answer(as_json, lambda: _plan_json(plan), lambda: _plan_text(plan))
-            return 0
-        _announce(plan)
+        return 0
+    with saccade.open(library, encoder=encoder) as lib:
+        _announce(lib.plan(*paths, **wish))
         with _Meter() as meter:
             report = lib.add(
                 *paths, **wish, language=language, speech_model=speech_model, verify=verify, on_progress=meter.update
             )
     _answer(as_json, lambda: _ingest_json(report), lambda: _ingest_text(report))
     return _ingest_code(report)
+
+
+@contextmanager
+def _opened_without_traces(folder: Path | None, encoder: str | None) -> Iterator[Library]:
+    """The library as it is; where there is none yet, an empty one elsewhere that is gone afterwards."""
+    from tempfile import TemporaryDirectory
+
+    import saccade
+    from saccade.library import library_folder
+
+    with TemporaryDirectory() as scratch:
+        place = library_folder(folder)
+        with saccade.open(place if place.exists() else scratch, encoder=encoder) as lib:
+            yield lib
 
 
 @app.command()

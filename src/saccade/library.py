@@ -47,8 +47,12 @@ def open(folder: str | os.PathLike[str] | None = None, *, create: bool = True, e
     ``encoder`` names the frame encoder for what is seen, a folder or a hub id; a library remembers the first it
     is given. Raises LibraryError where the folder is something else, or of a newer format.
     """
-    place = Path(folder if folder is not None else os.environ.get("SACCADE_LIBRARY") or DEFAULT_FOLDER)
-    return Library(Catalog.open(place, create=create), encoder)
+    return Library(Catalog.open(library_folder(folder), create=create), encoder)
+
+
+def library_folder(folder: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that is meant: the one given, else $SACCADE_LIBRARY, else ./saccade-library."""
+    return Path(folder if folder is not None else os.environ.get("SACCADE_LIBRARY") or DEFAULT_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Library:
         report = ingest(
             self.catalog,
             [os.fspath(path) for path in paths],
-            encoder=self.encoder(),
+            encoder=self._remember_encoder(),
             sentence_encoder=sentence_encoder(),
             senses=SENSES if senses is None else senses,
             every=every,
@@ -270,7 +274,7 @@ class Library:
     # ── the frame encoder ──
 
     def encoder(self) -> FrameEncoder | None:
-        """The frame encoder of this library, loaded; None where it has none. It remembers the first it is given."""
+        """The frame encoder named, else the one this library remembers, loaded; None where there is neither."""
         if self._encoder is None:
             place = self._named_encoder or self.catalog.get_meta("encoder_place")
             if place is None:
@@ -279,16 +283,21 @@ class Library:
 
             encoder = load_encoder(place)
             known = self.catalog.get_meta("default_encoder")
-            if known is None:
-                self.catalog.set_meta("default_encoder", encoder.name)
-                self.catalog.set_meta("encoder_place", os.path.abspath(place) if Path(place).exists() else place)
-            elif known != encoder.name:
+            if known not in (None, encoder.name):
                 raise InputError(
                     f"this library was made with {known}, and vectors of two encoders cannot be compared; "
                     f"{encoder.name} needs a library of its own"
                 )
             self._encoder = encoder
         return self._encoder
+
+    def _remember_encoder(self) -> FrameEncoder | None:
+        encoder = self.encoder()
+        if encoder is not None and self.catalog.get_meta("default_encoder") is None:
+            place = self._named_encoder or ""
+            self.catalog.set_meta("default_encoder", encoder.name)
+            self.catalog.set_meta("encoder_place", os.path.abspath(place) if Path(place).exists() else place)
+        return encoder
 
     # ── asking ──
 
