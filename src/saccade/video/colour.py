@@ -158,14 +158,23 @@ class Painter:
         self._aspect = pixel_aspect or Fraction(1)
         self._short_side = short_side
         self._scaler = VideoReformatter()
+        self._kind: tuple[int, int, int] | None = None
+        self._upright = Upright()
 
     def paint(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """uint8 (H, W, 3), a view: not always contiguous."""
-        upright = Upright.of(frame)
+        upright = self._upright_of(frame)
         width, height = fit_short_side(*shown_size(frame.width, frame.height, self._aspect, upright), self._short_side)
         if upright.transpose:
             width, height = height, width
         return upright.apply(self._rgb(frame, width, height))
+
+    def _upright_of(self, frame: VideoFrame) -> Upright:
+        # Asking a frame for its side data ties it into a cycle that only the garbage collector frees, so few are asked.
+        kind = frame.width, frame.height, frame.rotation
+        if kind != self._kind:
+            self._kind, self._upright = kind, Upright.of(frame)
+        return self._upright
 
     def _rgb(self, frame: VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
         state_colour(frame)

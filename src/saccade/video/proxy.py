@@ -8,6 +8,7 @@ sound comes later.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -264,6 +265,7 @@ class Proxy:
         written = str(self._writer.path) if self._writer.close(end) else None
         self._begin, self._index = end, following
         self._writer = self._next_writer()
+        gc.collect()  # a container and its encoders hold each other: megabytes that must not wait for their turn
         return written
 
     def _next_writer(self) -> PartWriter:

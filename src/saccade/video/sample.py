@@ -47,8 +47,8 @@ def sample(
     keyframe. auto takes keyframes where they lie at most 2 s apart, else nonref. Where a container keeps no
     timestamps of its own (AVI), every mode is exact. Timestamps are true in every mode.
 
-    short_side: shrink to this many pixels (never enlarge). batch: at most so many frames at once; by default as
-    many as fit 16 MiB. A picture that changes its size begins a new batch. Damaged stretches are passed over.
+    short_side: shrink to this many pixels (never enlarge). batch: at most so many frames at once, and never
+    more than fit 8 MiB. A picture that changes its size begins a new batch. Damaged stretches are passed over.
     Raises InputError, SourceGone, UnreadableMedia or DecoderCrashed.
     """
     if sum(choice is not None for choice in (every, fps, count, at)) > 1:

@@ -22,7 +22,7 @@ from saccade.video.decode import duration_of
 from saccade.video.reader import SEEKABLE, Reader, Timed
 from saccade.video.timeline import read_timeline
 
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 8 << 20
 BATCH_FRAMES = 64
 
 SEEK_SECONDS = 20
@@ -122,7 +122,7 @@ def in_batches(
 
 
 class Batch:
-    """Frames of one size with their pts; most: how many at most, by default as many as fit BATCH_BYTES."""
+    """Frames of one size with their pts: at most ``most`` of them, and no more than fit BATCH_BYTES."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
@@ -136,7 +136,7 @@ class Batch:
         """Whether the batch must be taken before this image can be added."""
         if not self._images:
             return False
-        most = self._most or max(1, min(BATCH_FRAMES, BATCH_BYTES // image.nbytes))
+        most = max(1, min(self._most or BATCH_FRAMES, BATCH_BYTES // image.nbytes))
         return len(self._images) >= most or image.shape != self._images[0].shape
 
     def add(self, pts: int, image: npt.NDArray[np.uint8]) -> None:

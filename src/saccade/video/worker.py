@@ -33,7 +33,7 @@ from saccade.errors import DecoderCrashed, InputError, SaccadeError
 
 Item = tuple[dict[str, Any], tuple[npt.NDArray[Any], ...]]
 
-RING_BYTES = 48 << 20
+RING_BYTES = 16 << 20
 """How many bytes of arrays a child may be ahead of its parent."""
 
 STOP_SECONDS = 3.0
