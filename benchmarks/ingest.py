@@ -199,7 +199,7 @@ def compare_memory(film: Path) -> None:
         parent, child = map(float, subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split())
         sums.append(parent + child)
         print(f"| {minutes} | {parent:.0f} | {child:.0f} | {parent + child:.0f} |", flush=True)
-    for minutes, total in zip(MEMORY_MINUTES, sums, strict=True):
+    for minutes, total in zip(MEMORY_MINUTES[:-1], sums[:-1], strict=True):
         print(f"{MEMORY_MINUTES[-1]} minutes against {minutes}: {sums[-1] / total - 1:+.1%}")
 
 
