@@ -14,7 +14,7 @@ import pytest
 import index_films
 import saccade.ingest.run
 from films import BLUE, GREEN, GREY, RED, MeanColour, Parrot, evidence, film
-from saccade.errors import InputError, LibraryError, MissingExtra
+from saccade.errors import DecoderCrashed, InputError, LibraryError, MissingExtra
 from saccade.index.catalog import Catalog
 from saccade.ingest import IngestReport, Progress, ingest, passes, scan, seeing
 from saccade.types import Span, Stretch, TimedText
@@ -354,9 +354,7 @@ def test_a_decoder_that_dies_is_a_gap_and_the_rest_goes_on(
     catalog: Catalog, videos: Path, made: Path, monkeypatch
 ) -> None:
     shutil.copy2(made / "short.mp4", videos / "zzz.mp4")
-    workers: list[Worker] = []
-    monkeypatch.setattr(saccade.ingest.run, "_worker", lambda: workers.append(Worker()) or workers[0])
-    monkeypatch.setattr(seeing, "watch", _slowly(seeing.watch, lambda: workers[0]._child._process.kill()))
+    monkeypatch.setattr(seeing, "watch", dying_behind_its_first_part(seeing.watch))
     report = index(catalog, videos, encoder=MeanColour())
     assert outcomes(report) == {"talk.mp4": "partial", "zzz.mp4": "indexed"}
     video = catalog.find_video("talk.mp4").id
@@ -368,21 +366,14 @@ def test_a_decoder_that_dies_is_a_gap_and_the_rest_goes_on(
     assert set(outcomes(index(catalog, videos, encoder=MeanColour())).values()) == {"unchanged"}
 
 
-def _slowly(watch, strike):
-    """``watch`` whose decoder dies of ``strike`` behind its first part, whatever it has decoded ahead."""
+def dying_behind_its_first_part(watch):
+    """``watch`` of films of several parts as it is when the decoder dies; a real one would have decoded ahead."""
 
     def watched(path: str, **options: object):
-        stream = watch(path, **options)
-        for item in stream:
+        for item in watch(path, **options):
             yield item
             if isinstance(item, seeing.Part) and not item.last:
-                strike()
-                raise films_error(path)
-
-    def films_error(path: str):
-        from saccade.errors import DecoderCrashed
-
-        return DecoderCrashed(path, "the decoder was killed by signal 9")
+                raise DecoderCrashed(path, "the decoder was killed by signal 9")
 
     return watched
 

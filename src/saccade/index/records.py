@@ -13,8 +13,6 @@ from typing import Any
 
 from saccade.types import Colour, Coverage, Gap, Span, StreamInfo, TimedText, VideoInfo, Word
 
-FILE_STATES = ("indexed", "indexing", "waiting", "failed", "missing")
-
 
 @dataclass(frozen=True)
 class FileRow:

@@ -172,10 +172,6 @@ class Writer:
         )
         self._changed = True
 
-    def drop_pass(self, key: int) -> None:
-        self._db.execute("DELETE FROM passes WHERE key = ?", (key,))
-        self._changed = True
-
     # Evidence
 
     def put_part(self, key: int, span: Span, cuts_until: float, cuts: Sequence[CutRow], proxy: str | None) -> None:
