@@ -2,9 +2,10 @@
 
     SACCADE_TEST_DATA=... python benchmarks/image_search.py
 
-A frame is cut from each clip at a time that is not one of the indexed ones, saved as a picture, and searched for. The
-first hit should be the moment it was cut from. Random weights tell pixels apart, not meanings: this proves the path
-from file to moment, not the eyes. Without $SACCADE_TEST_DATA the demo's films are drawn and used.
+A frame is cut from each clip, saved as a picture, and searched for: once a frame that was indexed, once one half-way
+between two that were. The first hit should be the moment it was cut from. Random weights tell pixels apart, not
+meanings: this proves the path from file to moment, not the eyes. Without $SACCADE_TEST_DATA the demo's films are drawn
+and used.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "encode"))
 from tiny_models import clip_b32
 
 CLIPS = 20
+EVERY = 1.0
 SUFFIXES = (".mp4", ".avi", ".gif")
 
 
@@ -35,11 +37,15 @@ def main() -> None:
         clips = chosen_clips(folder / "films")
         began = time.perf_counter()
         with saccade.open(folder / "library", encoder=str(encoder)) as library:
-            library.add(*clips, senses=["seen"], mode="exact")
+            library.add(*clips, senses=["seen"], every=EVERY, mode="exact")
             seconds = time.perf_counter() - began
             print(f"{len(clips)} clips indexed in {seconds:.0f} s, encoder {library.encoder().name}")
-            right = sum(finds_itself(library, clip, folder / "frame.png") for clip in clips)
-        print(f"{right} of {len(clips)} frames found the moment they were cut from, first")
+            for what, shift in (("indexed", 0.0), ("half-way", EVERY / 2)):
+                found = [found_where(library, clip, shift, folder / "frame.png") for clip in clips]
+                print(
+                    f"{what} frames: {sum(place is True for place in found)} of {len(clips)} moments first, "
+                    f"{sum(place is not None for place in found)} of {len(clips)} videos first"
+                )
 
 
 def chosen_clips(folder: Path) -> list[Path]:
@@ -52,14 +58,15 @@ def chosen_clips(folder: Path) -> list[Path]:
     return [file for file in files if not file.name.startswith("sign_") and 2 < probe(file).duration < 60][:CLIPS]
 
 
-def finds_itself(library: saccade.Library, clip: Path, picture: Path) -> bool:
-    second = 0.45 * probe(clip).duration
+def found_where(library: saccade.Library, clip: Path, shift: float, picture: Path) -> bool | None:
+    """Whether the first hit is the moment the frame was cut from; None where it is another video."""
+    seconds = library.features(str(clip)).seconds
+    second = float(seconds[len(seconds) // 2]) + shift
     Image.fromarray(next(sample(clip, at=[second])).images[0]).save(picture)
     hit = library.search(image=picture)[0]
-    right = Path(hit.path) == clip and hit.span.start <= second < hit.span.end
-    if not right:
-        print(f"{clip.name} at {second:.2f} s: found {Path(hit.path).name} {hit.span}")
-    return right
+    if Path(hit.path) != clip:
+        return None
+    return hit.span.start <= second < hit.span.end
 
 
 if __name__ == "__main__":

@@ -170,6 +170,11 @@ def test_one_video_alone_has_nothing_to_compare_a_picture_with(tmp_path: Path) -
         assert hit.span.start == 3.0 and hit.confidence == 0.0
 
 
+def test_times_survive_the_axis(scenes) -> None:
+    judge, _ = scenes
+    assert np.array_equal(judge.board.cell_starts * 2, np.round(judge.board.cell_starts * 2))
+
+
 def test_frames_end_at_cuts(scenes) -> None:
     judge, _ = scenes
     items = judge.board.items["seen"]

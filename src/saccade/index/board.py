@@ -133,8 +133,9 @@ class Board:
         edges = np.unique(np.concatenate([cuts, *starts.values(), *ends.values()]))
         self.cells = max(0, len(edges) - 1)
         self.cell_videos = np.searchsorted(offsets - 1.0, edges[: self.cells], side="right") - 1
-        self.cell_starts = edges[: self.cells] - offsets[self.cell_videos]
-        self.cell_ends = edges[1:] - offsets[self.cell_videos]
+        # Moving a time along the axis and back costs its last digits: back to whole microseconds.
+        self.cell_starts = np.round(edges[: self.cells] - offsets[self.cell_videos], 6)
+        self.cell_ends = np.round(edges[1:] - offsets[self.cell_videos], 6)
         self.cell_opens_shot = np.isin(edges[: self.cells], cuts)
         placed = {}
         for kind, found in items.items():
