@@ -69,6 +69,11 @@ def test_subtitles_are_found_in_two_languages(library: saccade.Library) -> None:
         assert hit.matched[0].text == "The ferry leaves at noon."
 
 
+def test_words_that_nothing_understands_are_named(library: saccade.Library) -> None:
+    assert library.search("the ferry ᚠᛇᚻ").unknown_words == ("ᚠᛇᚻ",)
+    assert library.search("the ferry 페리").unknown_words == ()
+
+
 def test_ground_gives_spans_and_a_curve(library: saccade.Library, clips: Path) -> None:
     result = library.ground(str(clips / "clip03.mp4"), "a ticket", evidence=["said"])
     assert result.best is not None and result.best.span.start == 2.1

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saccade.errors import InputError, LibraryError, WeightsError
-from saccade.index.board import Board, vocabulary_cache
+from saccade.index.board import TEXT_KINDS, Board, vocabulary_cache
 from saccade.index.catalog import Catalog
 from saccade.index.query import Query, picture_query
 from saccade.moments import Judge, curve, find
@@ -199,7 +199,7 @@ class Library:
         hits = find(judge, asked, k=k, evidence=kinds, per_video=per_video, where=where)
         paths = {row.id: row.path for row in self.catalog.videos()}
         found = tuple(_with_path(hit, paths[hit.video]) for hit in hits)
-        return SearchResult(query or "", judge.board.encoder, found, warnings=tuple(warnings))
+        return SearchResult(query or "", judge.board.encoder, found, self._unknown_words(query or ""), tuple(warnings))
 
     def ground(
         self,
@@ -331,11 +331,22 @@ class Library:
             warnings.append(NO_BACKGROUND)
         return judge, query, warnings
 
+    def _unknown_words(self, text: str) -> tuple[str, ...]:
+        """Words in a script that the sentence encoder lacks, unless they stand in the library letter for letter."""
+        from saccade.encode import sentence_encoder
+
+        unknown = sentence_encoder().unknown_words(text)
+        return tuple(
+            word for word in unknown if not any(self.catalog.text_matches([word], kind) for kind in TEXT_KINDS)
+        )
+
     def _look_at(self, image: Any) -> npt.NDArray[np.float32]:
         encoder = self.encoder()
         if encoder is None:
             raise InputError(f"a search by image compares what is seen, and {NO_ENCODER}")
-        pixels = image if isinstance(image, np.ndarray) else _read_picture(image)
+        from saccade.video.pictures import read_picture
+
+        pixels = image if isinstance(image, np.ndarray) else read_picture(image)
         vector: npt.NDArray[np.float32] = encoder.encode_frames(pixels[None])[0]
         return vector
 
@@ -387,14 +398,3 @@ def _comparable(moment: datetime | None) -> datetime:
 
 def _with_path(hit: Hit, path: str) -> Hit:
     return Hit(hit.span, hit.score, hit.confidence, hit.matched, hit.video, path)
-
-
-def _read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """A picture file as uint8 (H, W, 3) RGB, upright."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{os.fspath(path)} cannot be read as a picture: {error}") from None

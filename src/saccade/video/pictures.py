@@ -1,12 +1,13 @@
-"""The frames of a span side by side, each with its time: what a person looks at to see whether a hit is right."""
+"""Pictures in and out: a picture file to search by, and the frames of a hit side by side to look at."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from saccade.errors import InputError
 from saccade.types import Span, clock
@@ -48,3 +49,12 @@ def strip(
 def _scaled(image: npt.NDArray[np.uint8], height: int) -> Image.Image:
     picture = Image.fromarray(image)
     return picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
+
+
+def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+    """A picture file as uint8 (H, W, 3) RGB, upright. InputError where it is none."""
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"{os.fspath(path)} cannot be read as a picture: {error}") from None
