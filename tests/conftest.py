@@ -35,7 +35,7 @@ def test_data() -> Path:
 
 @pytest.fixture(scope="session")
 def need():
-    """``need("rapidocr")`` imports an optional package, ``need.tool("ffprobe")`` finds a program."""
+    """``need("rapidocr")`` imports an optional package; ``need.tool`` finds a program, ``need.font`` a font."""
 
     class Need:
         def __call__(self, module: str) -> ModuleType:
@@ -46,6 +46,10 @@ def need():
 
         def tool(self, program: str) -> str:
             return shutil.which(program) or _absent(f"the program {program} is not installed")
+
+        def font(self, *names: str) -> Path:
+            found = (path for name in names for path in Path("/usr/share/fonts").rglob(name))
+            return next(found, None) or _absent(f"none of these fonts is installed: {', '.join(names)}")
 
     return Need()
 

@@ -217,12 +217,9 @@ FONTS = {
 
 
 @pytest.mark.parametrize("script", FONTS)
-def test_scripts_that_are_read_and_scripts_that_are_not(script, tmp_path, worker):
+def test_scripts_that_are_read_and_scripts_that_are_not(script, tmp_path, worker, need):
     text, names = FONTS[script]
-    path = next((path for name in names for path in Path("/usr/share/fonts").rglob(name)), None)
-    if path is None:
-        pytest.skip(f"no font for {script} under /usr/share/fonts ({', '.join(names)})")
-    font = ImageFont.truetype(str(path), 40)
+    font = ImageFont.truetype(str(need.font(*names)), 40)
     shown = film(tmp_path / "a.mp4", 2, lambda canvas, second: canvas.text((60, 150), text, font=font, fill="white"))
     found = list(read_screen(shown, [], 2.0, worker=worker))
     if script in ocr.SCRIPTS_READ:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -87,7 +88,7 @@ def job(
 ) -> Iterator[tuple[dict[str, Any], tuple[npt.NDArray[Any], ...]]]:
     """The decoding child's part of :func:`cut`: yields one header, ``start``, ``end`` and ``left_out``."""
     options = {"movflags": "+faststart"} if container in {"mp4", "mov", "ipod"} else {}
-    with av.open(path, metadata_errors="replace") as source:
+    with av.open("file:" + path, metadata_errors="replace", options={"protocol_whitelist": "file"}) as source:
         window = _plan(source, path, Fraction(start), Fraction(end), exact)
         with av.open(target, "w", format=container, options=options) as out:
             left_out = _Writer(source, out, window, exact).write()
@@ -321,7 +322,7 @@ class _Writer:
         self.out.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
 
 
-class _Track:
+class _Track(ABC):
     """One stream's way into the clip. done: nothing of it is wanted any more; damaged: packets it could not decode."""
 
     damaged = 0
@@ -331,11 +332,13 @@ class _Track:
         self.unit = _time_base(stream)
         self.done = stream.type == "subtitle"  # sparse: nobody waits for the next one
 
+    @abstractmethod
     def take(self, packet: Packet[Any]) -> None:
-        raise NotImplementedError
+        """Take the stream's next packet."""
 
     def finish(self) -> None:
         """Write what is still held back."""
+        self.done = True
 
     def _describe(self, target: Stream) -> None:
         target.metadata.update(self.source.metadata)

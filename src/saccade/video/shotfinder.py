@@ -9,6 +9,7 @@ rests on frames within a bounded time, so that a pass that resumes decides the s
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ TOO_FAR_SECONDS = 20.0
 """A cut is not placed more closely where the keyframe before it lies further away than this."""
 
 
-class ShotFinder:
+class ShotFinder(ABC):
     """What the finders share. context_from: where decoding must begin for them; lag: how late they decide."""
 
     def __init__(self, cuts_from: Fraction, lag: float, context: float) -> None:
@@ -41,17 +42,17 @@ class ShotFinder:
         self._shrink = Shrunk()
 
     @property
+    @abstractmethod
     def decided(self) -> float:
         """Seconds up to which all boundaries have been found."""
-        raise NotImplementedError
 
+    @abstractmethod
     def feed(self, pts: int, seconds: float, frame: VideoFrame) -> None:
         """Take the next decoded frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self) -> None:
         """The film ends here."""
-        raise NotImplementedError
 
     def take(self, until: float) -> list[Cut]:
         """The boundaries before ``until`` that were not taken yet."""
