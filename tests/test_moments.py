@@ -10,7 +10,7 @@ import pytest
 from fabricated import Made, library_of
 from saccade.encode import sentence_encoder
 from saccade.index.board import Board
-from saccade.index.query import picture_query
+from saccade.index.query import background_queries, picture_query
 from saccade.moments import Judge, curve, find
 
 KITCHEN = Made(
@@ -123,6 +123,16 @@ def test_moments_are_spread_over_videos(tmp_path: Path) -> None:
         everything = find(judge, query, k=5, per_video=1)
         assert len(everything) == 5, "the others cannot fill k, so the first gives more"
         assert [hit.score for hit in everything] == sorted((hit.score for hit in everything), reverse=True)
+
+
+def test_what_is_no_match_stays_as_short_as_its_text(tmp_path: Path) -> None:
+    """Nothing matches, so everything is about as high: still k moments, each of one sentence, none of all."""
+    said = [(3.0 * i, 3.0 * i + 3.0, text) for i, text in enumerate(background_queries("en"))]
+    with library_of(tmp_path, Made("long.mp4", 3.0 * len(said), said=said)) as catalog:
+        judge = judge_of(catalog)
+        hits = find(judge, judge.read("the ferry leaves the island at noon"), k=10, per_video=3)
+        assert len(hits) == 10 and len({hit.span for hit in hits}) == 10
+        assert all(hit.span.duration <= 6.0 for hit in hits)
 
 
 def unit(*rows: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from saccade.errors import LibraryError
 from saccade.index.board import TEXT_KINDS, Board, Floats
-from saccade.index.fusion import Null
+from saccade.index.fusion import NEXT_TO_NOTHING, Null
 from saccade.index.query import (
     BACKGROUNDS,
     IMAGE_BACKGROUND,
@@ -220,11 +220,18 @@ def _regions(
         regions.append((int(peak), span))
         counts[video] = counts.get(video, 0) + 1
         enough += counts[video] <= per_video
+        if counts[video] == k:  # more of one video is never asked for
+            free &= board.cell_videos != video
     return regions
 
 
 def _grow(board: Board, sums: Floats, free: npt.NDArray[np.bool_], peak: int) -> tuple[int, int]:
-    """The cells [first, stop) around a peak that are nearly as high, without crossing a cut."""
+    """The cells [first, stop) around a peak that are nearly as high, without crossing a cut.
+
+    What is no match at all does not grow: there everything is about as high as everything else.
+    """
+    if sums[peak] < NEXT_TO_NOTHING:
+        return peak, peak + 1
     lowest = GROWS_FROM * sums[peak]
 
     def joins(cell: int, neighbour: int) -> bool:

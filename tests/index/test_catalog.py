@@ -71,7 +71,7 @@ def test_texts_are_found_by_word_and_by_id(catalog: Catalog, add_talk: AddTalk) 
     assert catalog.text_matches(["cost", "비용", "東京"], "said") == {said[0].id: {"cost"}, said[1].id: {"비용"}}
     (title,) = catalog.text_matches(["東京", "cost"], "written").values()
     assert title == {"東京", "cost"}
-    assert catalog.token_frequency(["cost", "nothing"], "said") == {"cost": 1, "nothing": 0}
+    assert len(catalog.text_matches(["cost"], "said")) == 1 and not catalog.text_matches(["nothing"], "said")
     assert catalog.text_count("said") == 2 and catalog.text_count("heard") == 0
     assert {"cost", "비용", "東京"} <= set(catalog.vocabulary())
     table = catalog.text_table("said")

@@ -291,14 +291,6 @@ class Catalog:
                     found.setdefault(id_, set()).add(token)
         return found
 
-    def token_frequency(self, tokens: Sequence[str], kind: str) -> dict[str, int]:
-        """In how many texts of one kind each token occurs."""
-        with self._store.reading() as db:
-            return {
-                token: db.execute(_MATCHES.format("COUNT(*)"), (_quoted(token), kind)).fetchone()[0]
-                for token in dict.fromkeys(tokens)
-            }
-
     def text_count(self, kind: str) -> int:
         """How many texts of one kind there are."""
         rows = self._store.rows(

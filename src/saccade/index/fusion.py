@@ -24,6 +24,9 @@ _ANSWERED_SPREADS = 8.0
 _FARTHEST_EXCESS = 20.0
 _FAINTEST = 1e-3
 
+NEXT_TO_NOTHING = 10 * _FAINTEST
+"""Sums of surprises below this only order what is no match at all."""
+
 
 @dataclass(frozen=True, eq=False)
 class Null:
