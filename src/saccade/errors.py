@@ -8,7 +8,9 @@ SaccadeError
 │   └── SourceGone          the file is not there any more
 ├── WeightsError            weights are missing, altered, or cannot be fetched
 │   ├── HubUnreachable      the model hub does not answer
+│   ├── EncoderChanged      the encoder is not the one that made the library's vectors
 │   └── WeightsAltered      a file's sha256 is not the one that was expected
+├── TrainingError           a training run cannot begin, go on, or learn anything more
 ├── MissingExtra            an optional package is not installed
 └── LibraryError            the library folder is absent, locked, damaged, full, or of another format
     ├── NotInLibrary        no such video in the library
@@ -58,8 +60,16 @@ class HubUnreachable(WeightsError):
     """The model hub did not answer within two seconds."""
 
 
+class EncoderChanged(WeightsError):
+    """The frame encoder that a library remembers is another one by now; its vectors cannot be compared."""
+
+
 class WeightsAltered(WeightsError):
     """A weights file's sha256 differs from the expected one."""
+
+
+class TrainingError(SaccadeError):
+    """A run's checkpoint is damaged or of another run, its folder is in use, or its loss is no longer finite."""
 
 
 class MissingExtra(SaccadeError):
