@@ -1,4 +1,4 @@
-"""Frames and texts a second through a CLIP of ViT-B/32's size with random weights, and what preparing them costs.
+"""Frames and texts a second: the built-in encoder, beside a CLIP of ViT-B/32's size with random weights.
 
     python benchmarks/encode.py [--folder FOLDER] [--frames 128] [--threads 0]
 
@@ -18,7 +18,7 @@ from time import perf_counter, process_time
 import numpy as np
 import numpy.typing as npt
 
-from saccade.encode import sentence_encoder
+from saccade.encode import FrameEncoder, load_encoder, sentence_encoder
 from saccade.encode.onnx import OnnxEncoder, compare_int8
 from saccade.weights import cache_folder
 
@@ -36,19 +36,24 @@ def main() -> None:
     images = frames(options.frames)
     print(f"{options.frames} frames of 640×360, {options.threads or os.cpu_count()} threads\n")
     print("| what | a second | CPU ms each | wall s |\n|---|---:|---:|---:|")
+    row("sentence encoder: loading and one query", lambda: sentence_encoder().encode(TEXTS[:1]), 1)
+    both_sides("built-in", load_encoder("builtin", threads=options.threads), images)
     for int8 in (False, True):
         encoder = OnnxEncoder.load(str(options.folder), threads=options.threads, int8=int8)
-        name = "int8" if int8 else "fp32"
-        row(f"{name}: first frame, loading the tower", lambda e=encoder: e.encode_frames(images[:1]), 1)
-        row(f"{name}: frames", lambda e=encoder: e.encode_frames(images), len(images))
-        row(f"{name}: first text, loading the tower", lambda e=encoder: e.encode_text(TEXTS[:1]), 1)
-        row(f"{name}: texts", lambda e=encoder: e.encode_text(TEXTS), len(TEXTS))
-    row("preparing frames alone, one thread", lambda: [encoder._prepare_frame(image) for image in images], len(images))
-    row("sentence encoder: loading and one query", lambda: sentence_encoder().encode(TEXTS[:1]), 1)
+        both_sides("CLIP int8" if int8 else "CLIP fp32", encoder, images)
+    prepare = encoder._prepare_frame
+    row("CLIP: preparing frames alone, one thread", lambda: [prepare(image) for image in images], len(images))
     row("sentence encoder: texts", lambda: sentence_encoder().encode(TEXTS * 16), len(TEXTS) * 16)
     found = compare_int8(str(options.folder), images[:32], threads=options.threads)
-    print(f"\nint8 against fp32: cosine {found.cosine_mean:.4f} on average, {found.cosine_least:.4f} at least")
+    print(f"\nCLIP int8 against fp32: cosine {found.cosine_mean:.4f} on average, {found.cosine_least:.4f} at least")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+def both_sides(name: str, encoder: FrameEncoder, images: npt.NDArray[np.uint8]) -> None:
+    row(f"{name}: first frame, loading the tower", lambda: encoder.encode_frames(images[:1]), 1)
+    row(f"{name}: frames", lambda: encoder.encode_frames(images), len(images))
+    row(f"{name}: first text, loading the text side", lambda: encoder.encode_text(TEXTS[:1]), 1)
+    row(f"{name}: texts", lambda: encoder.encode_text(TEXTS), len(TEXTS))
 
 
 def row(name: str, work: object, items: int) -> None:
