@@ -23,6 +23,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from saccade.errors import InputError, TrainingError  # noqa: E402
 from saccade.train import CHECKPOINT, StepReport, TrainConfig, TrainReport, saved_weights, train  # noqa: E402
+from saccade.train.pace import Stop  # noqa: E402
 
 CONFIG = TrainConfig(steps=12, learning_rate=0.02, warmup_steps=3, ema_decay=0.9)
 
@@ -148,7 +149,11 @@ def test_a_killed_run_goes_on(tmp_path: Path, save_every: float, step: int) -> N
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_step_end_and_saves(tmp_path: Path, number: int) -> None:
     def run() -> TrainReport:
-        hit = stop_at(5, lambda: os.kill(os.getpid(), number))
+        def twice() -> None:
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
+
+        hit = stop_at(5, twice)
         return train(net(), loss, batch_of, CONFIG, tmp_path / "parts", on_step=hit)
 
     before = signal.getsignal(number)
@@ -163,6 +168,15 @@ def test_a_signal_lets_the_step_end_and_saves(tmp_path: Path, number: int) -> No
     train(net(), loss, batch_of, CONFIG, tmp_path / "whole")
     assert train(net(), loss, batch_of, CONFIG, tmp_path / "parts").finished
     assert same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_later_second_signal_does_not_wait() -> None:
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked == signal.SIGINT
+        stop._asked_at -= 2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_run_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None:
@@ -419,3 +433,24 @@ def test_batches_come_in_order_from_threads_and_not_too_far_ahead(tmp_path: Path
 
     train(net(), noting, slow_at_first, CONFIG, tmp_path, workers=3)
     assert used == list(range(12)) and sorted(made) == used and max(farthest) <= 5
+
+
+def test_a_damaged_log_is_not_cut_in_silence(tmp_path: Path) -> None:
+    train(net(), loss, batch_of, CONFIG, tmp_path)
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\nwords\n{"step": 3}\n')
+    with pytest.raises(TrainingError, match=r"log.jsonl holds a line that is none of a log \(b'words"):
+        train(net(), loss, batch_of, CONFIG, tmp_path)
+
+
+def test_a_scaled_loss_overflows_backs_off_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(
+        torch.amp, "GradScaler", lambda *_, **__: scaler("cpu", init_scale=2.0**127, growth_interval=99)
+    )
+    whole = train(net(), loss, batch_of, CONFIG, tmp_path / "whole")
+    with pytest.raises(ZeroDivisionError):
+        train(net(), loss, batch_of, CONFIG, tmp_path / "parts", on_step=stop_at(8, boom))
+    train(net(), loss, batch_of, CONFIG, tmp_path / "parts")
+    kept = saved(tmp_path / "whole")["scaler"]
+    assert 1 <= whole.skipped < 8 and kept["scale"] == 2.0 ** (127 - whole.skipped) and kept["_growth_tracker"] > 4
+    assert same_state(tmp_path / "whole", tmp_path / "parts")

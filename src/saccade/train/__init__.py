@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from saccade.train.checkpoint import CHECKPOINT, saved_weights
-from saccade.train.loop import StepReport, TrainConfig, TrainReport, train
+from saccade.train.config import StepReport, TrainConfig, TrainReport
+from saccade.train.loop import train
 
 __all__ = ["CHECKPOINT", "StepReport", "TrainConfig", "TrainReport", "saved_weights", "train"]
