@@ -142,7 +142,7 @@ def test_without_an_encoder_search_says_so(clips: Path, tmp_path: Path) -> None:
     with saccade.open(tmp_path / "library") as library:
         library.add(clips / "clip03.mp4", senses=["subtitles"])
         result = library.search("ferry")
-        assert result.encoder is None and "no frame encoder" in result.warnings[0] and result[0].span.start == 0.5
+        assert result.encoder is None and "no frame in here" in result.warnings[0] and result[0].span.start == 0.5
         assert not library.search("ferry", evidence=["said"]).warnings
         with pytest.raises(InputError, match="search by image"):
             library.search(image=patterns(0)[0])

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from saccade.errors import InputError, LibraryError, WeightsError
+from saccade.errors import EncoderChanged, InputError, LibraryError, WeightsError
 from saccade.index.board import TEXT_KINDS, Board, vocabulary_cache
 from saccade.index.catalog import Catalog
 from saccade.index.query import Query, picture_query
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = "saccade-library"
 
-NO_ENCODER = (
-    "this library has no frame encoder, so it was searched by what is said and written only; "
-    "index with --encoder (a folder, or a hub id) to search by what is seen"
+NO_VECTORS = (
+    "no frame in here has been encoded yet, so it was searched by what is said and written only; "
+    "`saccade index` with the sense `seen` encodes them"
 )
 NO_BACKGROUND = "too little is indexed to say how likely these hits are chance; confidence stays 0"
 
@@ -44,8 +45,9 @@ NO_BACKGROUND = "too little is indexed to say how likely these hits are chance; 
 def open(folder: str | os.PathLike[str] | None = None, *, create: bool = True, encoder: str | None = None) -> Library:
     """Opens the library in ``folder`` ($SACCADE_LIBRARY, else ./saccade-library), making it where there is none.
 
-    ``encoder`` names the frame encoder for what is seen, a folder or a hub id; a library remembers the first it
-    is given. Raises LibraryError where the folder is something else, or of a newer format.
+    ``encoder`` names the frame encoder for what is seen: ``builtin``, a folder or a hub id. A library remembers the
+    first it is given, the built-in where none is. LibraryError where the folder is something else, or of a newer
+    format.
     """
     return Library(Catalog.open(library_folder(folder), create=create), encoder)
 
@@ -118,10 +120,11 @@ class Library:
         from saccade.encode import sentence_encoder
         from saccade.ingest import SENSES, ingest
 
+        encoder, warnings = self._eyes_to_index_with()
         report = ingest(
             self.catalog,
             [os.fspath(path) for path in paths],
-            encoder=self._remember_encoder(),
+            encoder=encoder,
             sentence_encoder=sentence_encoder(),
             senses=SENSES if senses is None else senses,
             every=every,
@@ -133,7 +136,7 @@ class Library:
             on_progress=on_progress,
         )
         self._prepare()
-        return report
+        return replace(report, warnings=(*warnings, *report.warnings))
 
     def plan(
         self,
@@ -146,7 +149,7 @@ class Library:
         """What ``add`` would do: which files are new, changed or moved, the hours for each sense, and the disk."""
         from saccade.ingest import SENSES, scan
 
-        encoder = self.encoder()
+        encoder, _ = self._eyes_to_index_with(remember=False)
         return scan(
             [os.fspath(path) for path in paths],
             self.catalog,
@@ -198,7 +201,7 @@ class Library:
         where = self._where(judge.board, videos, start, end, after, before, kind)
         hits = find(judge, asked, k=k, evidence=kinds, per_video=per_video, where=where)
         paths = {row.id: row.path for row in self.catalog.videos()}
-        found = tuple(_with_path(hit, paths[hit.video]) for hit in hits)
+        found = tuple(replace(hit, path=paths[hit.video]) for hit in hits)
         return SearchResult(query or "", judge.board.encoder, found, self._unknown_words(query or ""), tuple(warnings))
 
     def ground(
@@ -217,7 +220,7 @@ class Library:
         where = self._where(judge.board, [row.id])
         moments = tuple(find(judge, asked, k=k, evidence=kinds, where=where))
         points = tuple(curve(judge, asked, row.id, row.info.duration, kinds))
-        hits = tuple(_with_path(hit, row.path) for hit in moments)
+        hits = tuple(replace(hit, path=row.path) for hit in moments)
         return GroundResult(row.id, row.path, query or "", hits, points, tuple(warnings))
 
     def info(self, video: str | None = None) -> list[VideoReport]:
@@ -234,17 +237,10 @@ class Library:
                 continue
             reports.append(
                 VideoReport(
-                    path=file.path,
-                    id=row.id,
-                    state=file.state,
-                    error=file.error,
-                    duration=row.info.duration,
-                    start_seconds=float(row.info.start),
-                    kind=row.kind,
-                    recorded=row.recorded,
-                    coverage=tuple(self.catalog.coverage(row.id)),
+                    file.path, row.id, file.state, file.error, row.info.duration, float(row.info.start),
+                    row.kind, row.recorded, tuple(self.catalog.coverage(row.id)),
                 )
-            )
+            )  # fmt: skip
         return reports
 
     def features(self, video: str) -> Features:
@@ -252,7 +248,7 @@ class Library:
         row = self.catalog.find_video(video)
         encoder = self.catalog.default_encoder()
         if encoder is None:
-            raise LibraryError(f"{self.catalog.folder} holds no vectors yet: {NO_ENCODER}")
+            raise LibraryError(f"{self.catalog.folder} holds no vectors yet: `saccade index` makes them")
         return self.catalog.features(row.id, encoder)
 
     def texts(self, video: str, kinds: Sequence[str] | None = None) -> list[TimedText]:
@@ -273,31 +269,43 @@ class Library:
 
     # ── the frame encoder ──
 
-    def encoder(self) -> FrameEncoder | None:
-        """The frame encoder named, else the one this library remembers, loaded; None where there is neither."""
-        if self._encoder is None:
-            place = self._named_encoder or self.catalog.get_meta("encoder_place")
-            if place is None:
-                return None
-            from saccade.encode import load_encoder
+    def encoder(self) -> FrameEncoder:
+        """The frame encoder named, else the one this library remembers, else the built-in.
 
-            encoder = load_encoder(place)
-            known = self.catalog.get_meta("default_encoder")
-            if known not in (None, encoder.name):
-                raise InputError(
-                    f"this library was made with {known}, and vectors of two encoders cannot be compared; "
-                    f"{encoder.name} needs a library of its own"
-                )
-            self._encoder = encoder
+        Raises EncoderChanged (InputError, where it was named) if this library's vectors were made by another one.
+        """
+        return self._eyes(self.catalog.default_encoder())
+
+    def _eyes(self, known: str | None) -> FrameEncoder:
+        """The frame encoder, which must be the ``known`` one where there are vectors to compare with."""
+        from saccade.encode import load_encoder
+
+        if self._encoder is None or known not in (None, self._encoder.name):
+            self._encoder = load_encoder(self._place())
+        if known not in (None, self._encoder.name):
+            raise (EncoderChanged if self._named_encoder is None else InputError)(
+                f"the vectors of this library were made with {known}, and {self._encoder.name} cannot be compared with "
+                f"them: `saccade migrate --encoder {self._place()}` makes them anew from the proxies"
+            )
         return self._encoder
 
-    def _remember_encoder(self) -> FrameEncoder | None:
-        encoder = self.encoder()
-        if encoder is not None and self.catalog.get_meta("default_encoder") is None:
-            place = self._named_encoder or ""
-            self.catalog.set_meta("default_encoder", encoder.name)
-            self.catalog.set_meta("encoder_place", os.path.abspath(place) if Path(place).exists() else place)
-        return encoder
+    def _place(self) -> str:
+        from saccade.encode import BUILTIN, place_of
+
+        return place_of(self._named_encoder or self.catalog.get_meta("encoder_place") or BUILTIN)
+
+    def _eyes_to_index_with(self, *, remember: bool = True) -> tuple[FrameEncoder | None, list[str]]:
+        """The frame encoder, remembered from now on; where it has changed or is gone, frames wait, with a warning."""
+        try:
+            encoder = self.encoder()
+        except WeightsError as error:
+            if self._named_encoder is not None:
+                raise
+            return None, [f"the frames of what is new wait to be encoded: {error}"]
+        if remember and self.catalog.get_meta("default_encoder") != encoder.name:
+            with self.catalog.commit() as writer:
+                writer.choose_encoder(encoder.name, self._place())
+        return encoder, []
 
     # ── asking ──
 
@@ -312,7 +320,8 @@ class Library:
     def _prepare(self) -> None:
         """Measures the background of the library as it is now, so that the next search need not."""
         judge = self._current_judge()
-        judge.tower = self.encoder() if "seen" in judge.board.items else None
+        with suppress(WeightsError):  # then search says what is wrong
+            judge.tower = self.encoder() if "seen" in judge.board.items else None
         judge.prepare()
 
     def _ask(self, text: str | None, image: Any, kinds: Sequence[str]) -> tuple[Judge, Query, list[str]]:
@@ -320,13 +329,11 @@ class Library:
             raise InputError("a search needs words or an image, one of the two")
         judge, warnings = self._current_judge(), []
         if "seen" in kinds and image is None:
-            try:
-                judge.tower = self.encoder()
-            except WeightsError as error:
-                warnings.append(f"searched by what is said and written only: {error}")
             if judge.board.encoder is None:
-                warnings.append(NO_ENCODER)
-        query = judge.read(text or "") if image is None else picture_query(self._look_at(image))
+                warnings.append(NO_VECTORS)
+            else:
+                warnings += self._open_eyes(judge)
+        query = judge.read(text or "") if image is None else picture_query(self._look_at(judge, image))
         if not judge.can_tell(query, kinds):
             warnings.append(NO_BACKGROUND)
         return judge, query, warnings
@@ -340,14 +347,22 @@ class Library:
             word for word in unknown if not any(self.catalog.text_matches([word], kind) for kind in TEXT_KINDS)
         )
 
-    def _look_at(self, image: Any) -> npt.NDArray[np.float32]:
-        encoder = self.encoder()
-        if encoder is None:
-            raise InputError(f"a search by image compares what is seen, and {NO_ENCODER}")
+    def _open_eyes(self, judge: Judge) -> list[str]:
+        """Give the judge the text side of what made the board's vectors; else what to warn of."""
+        try:
+            judge.tower = self._eyes(judge.board.encoder)
+        except WeightsError as error:
+            judge.tower = None
+            return [f"searched by what is said and written only: {error}"]
+        return []
+
+    def _look_at(self, judge: Judge, image: Any) -> npt.NDArray[np.float32]:
+        if judge.board.encoder is None:
+            raise InputError("a search by image compares what is seen, and no frame in here has been encoded yet")
         from saccade.video.pictures import read_picture
 
         pixels = image if isinstance(image, np.ndarray) else read_picture(image)
-        vector: npt.NDArray[np.float32] = encoder.encode_frames(pixels[None])[0]
+        vector: npt.NDArray[np.float32] = self._eyes(judge.board.encoder).encode_frames(pixels[None])[0]
         return vector
 
     def _kinds(self, evidence: Sequence[str] | None, image: Any) -> tuple[str, ...]:
@@ -394,7 +409,3 @@ def _comparable(moment: datetime | None) -> datetime:
     """Dates without a zone are taken as local time."""
     assert moment is not None
     return moment.astimezone()
-
-
-def _with_path(hit: Hit, path: str) -> Hit:
-    return Hit(hit.span, hit.score, hit.confidence, hit.matched, hit.video, path)

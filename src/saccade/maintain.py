@@ -1,4 +1,8 @@
-"""Looking after an installation and its libraries: what works here, what is missing, and how to get it."""
+"""Looking after an installation and its libraries.
+
+doctor  -> what works here, what is missing, and how to get it
+migrate -> another frame encoder sees a library anew, from its proxies
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,19 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from saccade.errors import LibraryError, MediaError, SaccadeError, WeightsError
 from saccade.index.catalog import Catalog
+
+if TYPE_CHECKING:
+    from saccade.encode import FrameEncoder
+    from saccade.ingest import FileOutcome, Progress
 
 STATES = ("ok", "absent", "broken")
 
@@ -67,6 +75,108 @@ def doctor(library: str | os.PathLike[str] | None = None, *, encoder: str | None
 def checks_to_json(checks: list[Check]) -> dict[str, Any]:
     """``{"ok": bool, "checks": [{"name", "state", "detail", "fix", "licence"}]}``."""
     return {"ok": all(check.state != "broken" for check in checks), "checks": [asdict(check) for check in checks]}
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What going over to another frame encoder takes, or came to.
+
+    before, after: the encoders' names; ``before`` is None where nothing was encoded yet. switched: search uses
+    ``after`` now. files: what became of each video that had to be seen anew. seconds and hours: of video left, and
+    about how long that takes on two cores; without_proxy: how many of these have to be read from their source.
+    """
+
+    before: str | None
+    after: str
+    switched: bool
+    files: tuple[FileOutcome, ...] = ()
+    videos: int = 0
+    seconds: float = 0.0
+    hours: float = 0.0
+    without_proxy: int = 0
+
+
+def plan_migration(library: str | os.PathLike[str], encoder: str, *, download: bool = False) -> Migration:
+    """What ``migrate`` would do. Nothing is changed."""
+    with Catalog.open(Path(library)) as catalog:
+        return _migration_left(catalog, _eyes(encoder, download))
+
+
+def migrate(
+    library: str | os.PathLike[str],
+    encoder: str,
+    *,
+    keep_old: bool = False,
+    download: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Migration:
+    """Let another frame encoder (``builtin``, a folder or a hub id) see everything in a library, from the proxies.
+
+    Search goes on with the former encoder until all is done, then goes over at once, and the former's vectors are
+    dropped unless ``keep_old``. May be killed at any moment; the same call goes on from the last finished part.
+    Nothing is downloaded without ``download``. Raises WeightsError where the encoder cannot be loaded.
+    """
+    from saccade.encode import place_of
+    from saccade.ingest import go_over, reembed
+
+    with Catalog.open(Path(library)) as catalog:
+        eyes = _eyes(encoder, download)
+        before = _pinned_encoder(catalog)
+        files: dict[str, FileOutcome] = {}
+        while True:
+            found = reembed(catalog, eyes, on_progress=on_progress)
+            files |= {file.path: file for file in found.files}
+            switched = go_over(catalog, eyes.name, place_of(encoder), keep_old=keep_old)
+            if switched or not found.done:  # what came in meanwhile is seen too, unless others hold it
+                break
+        if switched:
+            _measure_background(catalog, eyes)
+        left = _migration_left(catalog, eyes)
+        return replace(left, before=before, switched=switched, files=tuple(files.values()))
+
+
+def _eyes(encoder: str, download: bool) -> FrameEncoder:
+    from saccade.encode import load_encoder
+
+    return load_encoder(encoder, download=download)
+
+
+def _migration_left(catalog: Catalog, eyes: FrameEncoder) -> Migration:
+    from saccade.ingest import plan_reembedding
+
+    plan = plan_reembedding(catalog, eyes.name)
+    proxies = [catalog.proxy(item.video) for item in plan.items if item.video]
+    return Migration(
+        before=catalog.default_encoder(),
+        after=eyes.name,
+        switched=False,
+        videos=len(plan.items),
+        seconds=plan.seconds["seen"],
+        hours=plan.hours["seen"],
+        without_proxy=sum(proxy is None or not proxy.is_file() for proxy in proxies),
+    )
+
+
+def _pinned_encoder(catalog: Catalog) -> str | None:
+    """The encoder that search uses, written down, so that it stays while another one's vectors grow beside."""
+    before = catalog.default_encoder()
+    if before is not None and catalog.get_meta("default_encoder") != before:
+        catalog.set_meta("default_encoder", before)
+    return before
+
+
+def _measure_background(catalog: Catalog, eyes: FrameEncoder) -> None:
+    """So that the next search need not."""
+    from saccade.encode import sentence_encoder
+    from saccade.index.board import Board
+    from saccade.moments import Judge
+
+    Judge(Board(catalog, sentence_encoder(), catalog.default_encoder()), eyes).prepare()
+
+
+def migration_to_json(migration: Migration) -> dict[str, Any]:
+    """The fields of a Migration, the files as ``{"path", "outcome", "note"}``."""
+    return asdict(migration)
 
 
 def _guarded(look: Callable[[], Iterator[Check]]) -> list[Check]:

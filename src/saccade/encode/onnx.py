@@ -11,10 +11,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saccade.encode.prepare import FramePreparation, TextPreparation, read_json
+from saccade.encode.prepare import FramePreparation, TextPreparation, prepared_batches, read_json
 from saccade.errors import InputError, WeightsError
 from saccade.weights import find_model, identity
 
@@ -35,6 +34,7 @@ _TYPES: dict[str, type[np.generic]] = {
     "tensor(float16)": np.float16,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
 }
 _TEXT_INPUTS = {"input_ids", "attention_mask", "position_ids", "token_type_ids"}
 
@@ -118,7 +118,7 @@ class OnnxEncoder:
         provider is not one of this machine's.
         """
         files = ModelFiles.find(name_or_folder, int8=int8, download=download)
-        return cls(files, threads=threads, providers=_available(providers), batch=batch)
+        return cls(files, threads=threads, providers=available_providers(providers), batch=batch)
 
     @cached_property
     def dim(self) -> int:
@@ -129,7 +129,7 @@ class OnnxEncoder:
     def encode_frames(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 (T, H, W, 3), RGB, to float32 (T, dim), each row of length 1."""
         vision = self._vision
-        parts = [_unit(vision.embed({"pixel_values": pixels}), vision.path) for pixels in self._prepared(images)]
+        parts = [unit_rows(vision.embed({"pixel_values": pixels}), vision.path) for pixels in self._prepared(images)]
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
     def encode_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -138,7 +138,7 @@ class OnnxEncoder:
         parts = []
         for begin in range(0, len(texts), self.batch):
             ids, mask = self._prepare_text(texts[begin : begin + self.batch])
-            parts.append(_unit(text.embed(self._text_inputs(ids, mask)), text.path))
+            parts.append(unit_rows(text.embed(self._text_inputs(ids, mask)), text.path))
         return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
 
     def patch_tokens(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -166,7 +166,7 @@ class OnnxEncoder:
         return np.concatenate(parts), mask.astype(bool)
 
     @cached_property
-    def _vision(self) -> _Tower:
+    def _vision(self) -> Tower:
         tower = self._open(self.files.vision, "image_embeds")
         if set(tower.inputs) != {"pixel_values"}:
             raise WeightsError(
@@ -179,7 +179,7 @@ class OnnxEncoder:
         return tower
 
     @cached_property
-    def _text(self) -> _Tower:
+    def _text(self) -> Tower:
         tower = self._open(self.files.text, "text_embeds")
         if "input_ids" not in tower.inputs or set(tower.inputs) - _TEXT_INPUTS:
             raise WeightsError(
@@ -187,11 +187,11 @@ class OnnxEncoder:
             )
         return tower
 
-    def _open(self, path: Path, embedding: str) -> _Tower:
+    def _open(self, path: Path, embedding: str) -> Tower:
         """SigLIP's vectors are its pooled ones; elsewhere those would still lack their projection."""
         pooled = str(self._config.get("model_type", "")).startswith("siglip")
         embeddings = (embedding, "pooler_output") if pooled else (embedding,)
-        return _Tower(path, embeddings, self._threads, self._providers)
+        return Tower(path, embeddings, self._threads, self._providers)
 
     @cached_property
     def _prepare_text(self) -> TextPreparation:
@@ -210,19 +210,9 @@ class OnnxEncoder:
             "token_type_ids": np.zeros_like(ids),
         }
 
-    def _prepared(self, images: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.float32]]:
-        """Batches of pixels (B, 3, h, w); while the model works on one, the next is being prepared."""
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
-            raise InputError(f"frames are uint8 (T, H, W, 3), got {images.dtype} {images.shape}")
-        ends = [*range(0, len(images), self.batch), len(images)]
-        begun: list[Future[npt.NDArray[np.float32]]] = []
-        for begin, end in pairwise(ends):
-            ready = begun or self._begin(images[begin:end])
-            begun = self._begin(images[end : end + self.batch])
-            yield np.stack([future.result() for future in ready])
-
-    def _begin(self, images: npt.NDArray[np.uint8]) -> list[Future[npt.NDArray[np.float32]]]:
-        return [self._pool.submit(self._prepare_frame, image) for image in images]
+    def _prepared(self, images: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[Any]]:
+        """Batches of pixels (B, 3, h, w)."""
+        return prepared_batches(images, self._prepare_frame, self.batch, self._pool)
 
     def _patches(self, tokens: int) -> int:
         """How many of a frame's tokens are patches; those of class and register stand before them."""
@@ -260,7 +250,7 @@ def compare_int8(name_or_folder: str, images: npt.NDArray[np.uint8], *, threads:
     return Int8Comparison(len(images), float(cosines.mean()), float(cosines.min()), *speeds)
 
 
-class _Tower:
+class Tower:
     """One ONNX session: what it takes, which output is the embedding, and how it is run."""
 
     def __init__(self, path: Path, embeddings: Sequence[str], threads: int, providers: Sequence[str]) -> None:
@@ -282,15 +272,16 @@ class _Tower:
 
     def embed(self, inputs: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """(B, dim); inputs that the export does not take are left out."""
-        return self._run(self._embedding, inputs)
+        return self.run(self._embedding, inputs)
 
     def tokens(self, inputs: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """(B, N, D)"""
         if not self._has_tokens:
             raise WeightsError(f"{self.path} gives no last_hidden_state, so there are no token vectors")
-        return self._run("last_hidden_state", inputs)
+        return self.run("last_hidden_state", inputs)
 
-    def _run(self, output: str, inputs: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    def run(self, output: str, inputs: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """One output by its name, (B, …), in float32."""
         feed = {name: inputs[name].astype(_TYPES[value.type], copy=False) for name, value in self.inputs.items()}
         rows = len(next(iter(feed.values())))
         size = self._fixed_batch or rows
@@ -321,7 +312,8 @@ def _first_of(folder: Path, *names: str) -> Path:
     return path
 
 
-def _available(providers: Sequence[str] | None) -> list[str]:
+def available_providers(providers: Sequence[str] | None) -> list[str]:
+    """Those asked for, the CPU where none are; InputError where one is not of this machine."""
     if providers is None:
         return ["CPUExecutionProvider"]
     from onnxruntime import get_available_providers
@@ -349,7 +341,8 @@ def _open_session(path: Path, threads: int, providers: Sequence[str]) -> Any:
         raise WeightsError(f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {error}") from error
 
 
-def _unit(vectors: npt.NDArray[np.float32], path: Path) -> npt.NDArray[np.float32]:
+def unit_rows(vectors: npt.NDArray[np.float32], path: Path) -> npt.NDArray[np.float32]:
+    """Rows of length 1; WeightsError, blaming the model's file, where one has no direction."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if not np.all(np.isfinite(lengths) & (lengths > 0)):
         raise WeightsError(f"{path} gave a vector without direction (zero, infinite or not a number)")

@@ -172,6 +172,25 @@ class Writer:
         )
         self._changed = True
 
+    def choose_encoder(self, name: str, place: str, *, drop_others: bool = False) -> None:
+        """Search by this frame encoder from now on; ``place`` is where it is loaded from.
+
+        drop_others: forget what other encoders saw, but for finished passes over videos that this one could not see.
+        """
+        self._db.execute(
+            "INSERT OR REPLACE INTO meta VALUES ('default_encoder', ?), ('encoder_place', ?)", (name, storable(place))
+        )
+        if drop_others:
+            self._db.execute(
+                "DELETE FROM passes WHERE sense = 'seen' AND tool NOT IN ('', ?) AND (state = 'running' OR EXISTS"
+                " (SELECT 1 FROM passes AS own WHERE own.video = passes.video AND own.sense = 'seen' AND own.tool = ?"
+                " AND own.items))",
+                (name, name),
+            )
+            ending = f":{name}"
+            self._db.execute("DELETE FROM nulls WHERE substr(key, ?) <> ?", (-len(ending), ending))
+        self._changed = True
+
     # Evidence
 
     def put_part(self, key: int, span: Span, cuts_until: float, cuts: Sequence[CutRow], proxy: str | None) -> None:

@@ -43,7 +43,7 @@ def see(tools: Tools, source: Source, claim: Claim) -> None:
         assert source.video is not None
         ledger = tools.catalog.passes(source.video)
     if encoder is not None and not _finished(ledger, "seen", encoder.name):
-        _embed(tools, source, claim, ledger, encoder)
+        embed(tools, source, claim, ledger, encoder)
     elif encoder is None:
         with tools.catalog.commit(claim) as writer:
             _without_encoder(writer, source, ledger)
@@ -214,7 +214,7 @@ def _watch(tools: Tools, source: Source, claim: Claim, ledger: Sequence[PassRow]
         work.give_up(error)
 
 
-def _embed(tools: Tools, source: Source, claim: Claim, ledger: Sequence[PassRow], encoder: FrameEncoder) -> None:
+def embed(tools: Tools, source: Source, claim: Claim, ledger: Sequence[PassRow], encoder: FrameEncoder) -> None:
     """Vectors by another encoder, from the proxy; from the source only where the proxy is lost."""
     assert source.video is not None
     proxy = tools.catalog.proxy(source.video)

@@ -1,0 +1,176 @@
+"""The built-in frame encoder: an image tower in ONNX, and a text head in NumPy over the sentence encoder.
+
+A folder holds ``tower.onnx`` (uint8 images (T, S, S, 3) to ``embedding`` (T, D) and the last ``map`` (T, C, h, w))
+and ``text.npz`` (the heads' matrices and ``config``), beside a model card and a notice; SHA256SUMS, where it lies
+there, is checked. The package carries one such folder; recipes/builtin.py makes others. Searching by words needs
+the matrices alone, and so imports no ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saccade.errors import InputError, WeightsError
+from saccade.weights import checked_file, sha256_of
+
+if TYPE_CHECKING:
+    from saccade.encode.onnx import Tower
+
+FOLDER = Path(__file__).parent / "builtin_model"
+"""Where the model that comes with the package lies."""
+
+TOWER, TEXT, SUMS = "tower.onnx", "text.npz", "SHA256SUMS"
+MODEL_CARD, NOTICE = "MODEL_CARD.md", "NOTICE.md"
+
+Vectors = npt.NDArray[np.float32]
+
+
+def is_builtin_layout(folder: Path) -> bool:
+    """Whether a folder holds a model of the built-in's kind."""
+    return (folder / TOWER).is_file() and (folder / TEXT).is_file()
+
+
+class BuiltinEncoder:
+    """Frames and sentences in one space; see FrameEncoder. Safe to use from several threads.
+
+    ``folder`` may hold another model of the same layout. Raises WeightsError where a file is missing or is not what
+    it should be. ``threads``, ``providers`` and ``batch`` are as ``load_encoder`` has them.
+    """
+
+    def __init__(
+        self, folder: Path = FOLDER, *, threads: int = 0, providers: Sequence[str] | None = None, batch: int = 16
+    ) -> None:
+        if batch < 1 or threads < 0:
+            raise InputError(f"batch is at least 1 and threads at least 0, got {batch} and {threads}")
+        self.folder = folder
+        self.batch = batch
+        self.name = f"{'saccade-builtin' if folder == FOLDER else folder.name}@{_revision(folder)}"
+        self._threads = threads or os.cpu_count() or 1
+        self._providers = providers
+        self._arrays, self._config = _read_arrays(folder / TEXT)
+        self.dim = self._arrays["w2"].shape[1]
+
+    def encode_frames(self, images: npt.NDArray[np.uint8]) -> Vectors:
+        """uint8 (T, H, W, 3), RGB, of any size, to float32 (T, dim), each row of length 1."""
+        from saccade.encode.onnx import unit_rows
+
+        parts = [unit_rows(found, self._tower.path) for found in self._run("embedding", images)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
+
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
+        """Sentences, in any language of the sentence encoder, to float32 (L, dim), each row of length 1."""
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
+        from saccade.encode.text import sentence_encoder
+        from saccade.encode.text_features import text_features
+
+        found = self._text_head(text_features(texts, sentence_encoder()))
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+    def patch_tokens(self, images: npt.NDArray[np.uint8]) -> Vectors:
+        """uint8 (T, H, W, 3), T at least 1, to float32 (T, N, dim): the places of the last map, row by row.
+
+        Each is what a frame would be that looks like this place all over, before it is normalised.
+        """
+        if len(images) == 0:
+            raise InputError("patch tokens need at least one frame")
+        maps = np.concatenate(list(self._run("map", images)))
+        places = maps.reshape(*maps.shape[:2], -1).transpose(0, 2, 1)
+        return np.asarray(places @ self._arrays["image_w"] + self._arrays["image_b"], np.float32)
+
+    def _run(self, output: str, images: npt.NDArray[np.uint8]) -> Iterator[Vectors]:
+        from saccade.encode.prepare import prepared_batches
+
+        for pixels in prepared_batches(images, self._squashed, self.batch, self._pool):
+            yield self._tower.run(output, {"images": pixels})
+
+    def _squashed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The whole frame (H, W, 3) as a square, whatever its shape; scaled down without aliasing."""
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(image).resize((self._side, self._side), Image.Resampling.BILINEAR))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="saccade-frames")
+
+    @cached_property
+    def _tower(self) -> Tower:
+        from saccade.encode.onnx import Tower, available_providers
+
+        providers = available_providers(self._providers)
+        return Tower(self.folder / TOWER, ("embedding",), self._threads, providers)
+
+    @cached_property
+    def _side(self) -> int:
+        taken = self._tower.inputs.get("images")
+        shape: list[Any] = list(taken.shape) if taken is not None else []
+        if len(shape) != 4 or shape[1] != shape[2] or not isinstance(shape[1], int):
+            raise WeightsError(f"{self._tower.path} takes no square images (T, S, S, 3)")
+        return shape[1]
+
+    def _text_head(self, features: Vectors) -> Vectors:
+        """float32 (L, F) to (L, D): one hidden layer, and a straight way past it."""
+        arrays = self._arrays
+        hidden = _ACTIVATIONS[self._config["activation"]](features @ arrays["w1"] + arrays["b1"])
+        found = hidden @ arrays["w2"] + arrays["b2"]
+        return found + features @ arrays["skip"] if "skip" in arrays else found
+
+
+def _gelu(x: Vectors) -> Vectors:
+    """The tanh form, as torch has it: arXiv 1606.08415."""
+    return np.asarray(0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3))), np.float32)
+
+
+def _relu(x: Vectors) -> Vectors:
+    return np.maximum(x, 0)
+
+
+_ACTIVATIONS = {"gelu": _gelu, "relu": _relu}
+
+
+def _revision(folder: Path) -> str:
+    """Eight hex digits that change with a byte of the model; WeightsError where a file is not what it should be."""
+    expected = _sums(folder)
+    for name in (TOWER, TEXT):
+        path = folder / name
+        if not path.is_file():
+            raise WeightsError(f"{folder} is incomplete: it has no {name}; install saccade again")
+        if name in expected:
+            checked_file(path, expected[name])
+    digests = "".join(sha256_of(folder / name) for name in (TOWER, TEXT))
+    return hashlib.sha256(digests.encode()).hexdigest()[:8]
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """File name -> sha256, as ``sha256sum`` writes them; empty where nothing is written down."""
+    path = folder / SUMS
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    return {name.lstrip("*"): digest for digest, name in (line.split() for line in lines if line.strip())}
+
+
+def _read_arrays(path: Path) -> tuple[dict[str, Vectors], dict[str, Any]]:
+    """The floating-point arrays of a text.npz, widened; every other as it lies; and its config."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+        config: dict[str, Any] = json.loads(str(stored.pop("config")))
+        missing = {"w1", "b1", "w2", "b2"} - set(stored)
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}; install saccade again") from error
+    if missing or config.get("activation") not in _ACTIVATIONS:
+        lacking = ", ".join(sorted(missing)) or "a known activation"
+        raise WeightsError(f"{path} lacks {lacking}: it was made for another saccade")
+    widened = {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in stored.items()}
+    return widened, config
