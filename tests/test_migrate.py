@@ -84,7 +84,7 @@ def test_old_vectors_may_be_kept_and_gone_back_to(place: Path, loaded: dict[str,
     assert migrate(place, SECOND, keep_old=True).switched
     with Catalog.open(place) as catalog:
         assert catalog.encoders() == ["first@1", SECOND] and catalog.default_encoder() == SECOND
-    loaded["first@1"].frames = 0
+    loaded["first@1"] = Eyes("first@1")
     assert migrate(place, "first@1").switched and loaded["first@1"].frames == 0, "nothing had to be seen anew"
     with Catalog.open(place) as catalog:
         assert catalog.encoders() == ["first@1"] == [catalog.default_encoder()]
