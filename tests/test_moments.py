@@ -60,7 +60,7 @@ def best(judge: Judge, query: str, **options):
         ("mayonnaise", 10.0, 14.0),
         ("마요네즈", 10.0, 14.0),
         ("マヨネーズ", 10.0, 14.0),
-        ("how much money does it take to store the data", 8.0, 14.0),
+        ("how expensive is it to store all of this", 8.0, 14.0),
         ("비용", 60.0, 66.0),
         ("questions", 30.0, 80.0),
     ],
@@ -205,3 +205,14 @@ def test_nulls_are_kept_in_the_library(tmp_path: Path, monkeypatch: pytest.Monke
         again = judge_of(catalog)
         monkeypatch.setattr(again, "_background", lambda name: pytest.fail(f"measured {name} again"))
         assert find(again, again.read("mayonnaise"), k=1)[0].present
+
+
+def test_nulls_of_another_background_are_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with library_of(tmp_path, KITCHEN) as catalog:
+        judge_of(catalog).prepare()
+        again = judge_of(catalog)
+        asked: list[str] = []
+        monkeypatch.setattr("saccade.moments.background_revision", lambda: "00000000")
+        monkeypatch.setattr(again, "_background", lambda name: asked.append(name) or [])
+        again.confidence(again.read("mayonnaise"), ["said"], 1.0)
+        assert asked == ["en.short"]

@@ -26,6 +26,7 @@ from saccade.index.query import (
     Vectors,
     background_cache,
     background_queries,
+    background_revision,
     picture_query,
     read_queries,
 )
@@ -112,7 +113,7 @@ class Judge:
 
     def _kept(self, background: str, what: str, measure: Callable[[Sequence[Query]], list[float]]) -> Null:
         """A null from memory, else from the library while that is about as large as then, else measured now."""
-        name = f"{background}:{what}:{self.board.encoder}"
+        name = f"{background}:{what}:{background_revision()}:{self.board.encoder}"
         if name not in self._nulls:
             kept = self.board.catalog.null(name)
             if kept is not None and abs(kept[1] - self.board.cells) <= 0.1 * self.board.cells:

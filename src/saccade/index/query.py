@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import zipfile
@@ -22,6 +23,9 @@ Vectors = npt.NDArray[np.float32]
 
 SHORT_QUERY_WORDS = 2
 """Queries of one or two content words have background queries of their own: they match more easily."""
+
+BACKGROUND_WORDS = 800
+"""So many words tell how near a word is to just anything; all of them would cost each search its time."""
 
 IMAGE_BACKGROUND = "image"
 """The background of a query by picture: the library's own frames, looked for in other videos."""
@@ -127,11 +131,21 @@ def background_queries(name: str) -> list[str]:
 @cache
 def _backgrounds() -> dict[str, list[str]]:
     sets: dict[str, list[str]] = {name: [] for name in BACKGROUNDS}
-    for language in ("en", "ko"):
-        text = resources.files("saccade.index").joinpath(f"background/{language}.txt").read_text("utf-8")
-        for line in text.splitlines():
-            sets[background_of(line)].append(line)
+    for line in _background_text().splitlines():
+        sets[background_of(line)].append(line)
     return sets
+
+
+@cache
+def _background_text() -> str:
+    folder = resources.files("saccade.index").joinpath("background")
+    return "".join(folder.joinpath(f"{language}.txt").read_text("utf-8") for language in ("en", "ko"))
+
+
+@cache
+def background_revision() -> str:
+    """Eight hex digits that change with the background queries: what was measured with others is not kept."""
+    return hashlib.sha256(_background_text().encode()).hexdigest()[:8]
 
 
 BACKGROUNDS = ("en", "en.short", "ko", "ko.short")
@@ -143,9 +157,10 @@ def background_cache(encoder: str) -> VectorCache:
 
 
 def background_words() -> list[str]:
-    """Every content word of every background query, each once."""
+    """Content words of the background queries, each once: an even pick of about BACKGROUND_WORDS of them."""
     queries = (query for name in BACKGROUNDS for query in background_queries(name))
-    return list(dict.fromkeys(piece for query in queries for piece, _ in split_words(query)))
+    words = list(dict.fromkeys(piece for query in queries for piece, _ in split_words(query)))
+    return words[:: max(1, len(words) // BACKGROUND_WORDS)]
 
 
 class VectorCache:
