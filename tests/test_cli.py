@@ -77,7 +77,7 @@ def test_every_command_is_short() -> None:
 
     tree = ast.parse(Path(cli.__file__).read_text())
     commands = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list]
-    assert {node.name for node in commands} >= {"index", "search", "ground", "info", "export", "remove", "doctor"}
+    assert {node.name for node in commands} >= {"index", "search", "ground", "info", "export", "remove", "doctor", "migrate"}
     for node in commands:
         assert node.end_lineno - node.body[0].lineno < 30, node.name
 
@@ -319,14 +319,14 @@ def test_a_name_cannot_disturb_the_terminal(tmp_path: Path, saccade: Any) -> Non
     "text, seconds", [("75", 75), ("75.5", 75.5), ("1:15", 75), ("1:15.5", 75.5), ("1:01:15", 3675), ("00:00", 0)]
 )
 def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
-    assert cli._seconds(text) == seconds
+    assert cli.typed.read_seconds(text) == seconds
 
 
 def test_a_large_run_says_first_how_long_it_will_take(
     tmp_path: Path, saccade: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subtitled_film(tmp_path / "one.mp4", LINES["talk"])
-    monkeypatch.setattr(cli, "LARGE_BYTES", 10)
+    monkeypatch.setattr(cli.shown, "LARGE_BYTES", 10)
     _, _, err = saccade("index", str(tmp_path), "--only", "subtitles", "--library", str(tmp_path / "library"))
     assert "1 new" in err and "subtitles  9 s of media" in err and "on disk" in err
 
@@ -334,7 +334,7 @@ def test_a_large_run_says_first_how_long_it_will_take(
 def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     from saccade.ingest import Progress
 
-    with cli._Meter() as meter:
+    with cli.shown.Meter() as meter:
         for second in range(1000):
             meter.update(Progress("/films/talk.mp4", "seen", second, 1000, 0, 2, 4000 - second, 50))
     lines = capsys.readouterr().err.splitlines()
@@ -346,6 +346,6 @@ def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], mon
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with cli._Meter() as meter:
+    with cli.shown.Meter() as meter:
         meter.update(Progress("/films/talk.mp4", "said", 500, 1000, 1, 2, -3, 19))
     assert "said 2/2 talk.mp4" in capsys.readouterr().err
