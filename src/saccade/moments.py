@@ -96,10 +96,19 @@ class Judge:
         def best(queries: Sequence[Query]) -> list[float]:
             if background == IMAGE_BACKGROUND:
                 return self._best_in_other_videos(queries)
+            if kind == "seen":
+                return self._best_frames(queries)
             found = (pair for query in queries for pair in self.board.scores(query, [kind]))
             return [float(scores.max()) for name, _, scores in found if name == channel]
 
         return self._kept(background, channel, best)
+
+    def _best_frames(self, queries: Sequence[Query]) -> list[float]:
+        """The best score of each query among the frames, many queries at a time."""
+        asked = [query.seen for query in queries if query.seen is not None]
+        groups = (asked[first : first + 32] for first in range(0, len(asked), 32))
+        frames = self.board.items["seen"].vectors
+        return [float(best) for group in groups for best in (frames @ np.stack(group, axis=1)).max(axis=0)]
 
     def _fused_null(self, background: str, kinds: Sequence[str]) -> Null:
         def best(queries: Sequence[Query]) -> list[float]:

@@ -202,6 +202,7 @@ class Vocabulary:
         self.words = tuple(token for token in catalog.vocabulary() if len(token) > 1 and not token.isdigit())
         self._vectors = vocabulary_cache(catalog, sentences).vectors(self.words, sentences.encode)
         self._hubness = self._nearness_to_anything(sentences) if self.words else np.empty(0, np.float32)
+        self._liked: dict[str, list[tuple[str, float]]] = {}
 
     def like(self, word: QueryWord) -> list[tuple[str, float]]:
         """Words that mean about the same as a query's, or sound the same; likeness in (0, 1].
@@ -211,6 +212,11 @@ class Vocabulary:
         """
         if not self.words:
             return []
+        if word.surface not in self._liked:
+            self._liked[word.surface] = self._look_for(word)
+        return self._liked[word.surface]
+
+    def _look_for(self, word: QueryWord) -> list[tuple[str, float]]:
         cosines = np.minimum(self._vectors @ word.vector, SAME_WORD) - 0.5 * self._hubness
         if is_borrowed_script(word.surface):
             cosines[self._sounding.get(sound(word.surface), [])] += SOUNDS_ALIKE
