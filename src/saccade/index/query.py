@@ -24,9 +24,6 @@ Vectors = npt.NDArray[np.float32]
 SHORT_QUERY_WORDS = 2
 """Queries of one or two content words have background queries of their own: they match more easily."""
 
-BACKGROUND_WORDS = 800
-"""So many words tell how near a word is to just anything; all of them would cost each search its time."""
-
 IMAGE_BACKGROUND = "image"
 """The background of a query by picture: the library's own frames, looked for in other videos."""
 
@@ -157,10 +154,12 @@ def background_cache(encoder: str) -> VectorCache:
 
 
 def background_words() -> list[str]:
-    """Content words of the background queries, each once: an even pick of about BACKGROUND_WORDS of them."""
-    queries = (query for name in BACKGROUNDS for query in background_queries(name))
-    words = list(dict.fromkeys(piece for query in queries for piece, _ in split_words(query)))
-    return words[:: max(1, len(words) // BACKGROUND_WORDS)]
+    """Content words of every fourth background query, each once: enough to tell how near a word is to just anything.
+
+    All of them would cost each search its time.
+    """
+    lines = _background_text().splitlines()[::4]
+    return list(dict.fromkeys(piece for line in lines for piece, _ in split_words(line)))
 
 
 class VectorCache:
