@@ -154,11 +154,11 @@ def background_cache(encoder: str) -> VectorCache:
 
 
 def background_words() -> list[str]:
-    """Content words of every fourth background query, each once: enough to tell how near a word is to just anything.
+    """Content words of every third background query, each once: enough to tell how near a word is to just anything.
 
     All of them would cost each search its time.
     """
-    lines = _background_text().splitlines()[::4]
+    lines = _background_text().splitlines()[::3]
     return list(dict.fromkeys(piece for line in lines for piece, _ in split_words(line)))
 
 
