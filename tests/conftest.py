@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-collect_ignore = ["encode/tiny_models.py"]  # no doctests there, and it imports torch
+collect_ignore = ["encode/tiny_models.py", "encode/tiny_builtin.py"]  # no doctests there; they import torch and onnx
 
 
 def _absent(reason: str) -> None:
@@ -69,3 +69,14 @@ def tiny_clip(need, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a CLIP of random weights in the hub's ONNX layout: 32 px, 24 dimensions."""
     need("torch"), need("transformers")
     return importlib.import_module("tiny_models").tiny_clip(tmp_path_factory.mktemp("models") / "tiny-clip").folder
+
+
+@pytest.fixture(scope="session")
+def tiny_builtin(need, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of random weights in the built-in encoder's layout: 32 px, 16 dimensions."""
+    need("onnx")
+    from saccade.encode import sentence_encoder
+    from saccade.encode.text_features import text_features
+
+    features = text_features(["a dog"], sentence_encoder()).shape[1]
+    return importlib.import_module("tiny_builtin").tiny_builtin(tmp_path_factory.mktemp("eyes") / "tiny", features)

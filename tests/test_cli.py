@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,16 @@ def test_every_command_is_short() -> None:
 
     tree = ast.parse(Path(cli.__file__).read_text())
     commands = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list]
-    assert {node.name for node in commands} >= {"index", "search", "ground", "info", "export", "remove", "doctor", "migrate"}
+    assert {node.name for node in commands} >= {
+        "index",
+        "search",
+        "ground",
+        "info",
+        "export",
+        "remove",
+        "doctor",
+        "migrate",
+    }
     for node in commands:
         assert node.end_lineno - node.body[0].lineno < 30, node.name
 
@@ -185,6 +195,31 @@ def test_doctor_answers(saccade: Any) -> None:
     assert any(check["name"] == "integrity" for check in data["checks"])
 
 
+def test_migrate_goes_over_to_another_encoder(saccade: Any, place: Path, tiny_builtin: Path, tmp_path: Path) -> None:
+    library = str(shutil.copytree(place / "library", tmp_path / "library"))
+    command = ("migrate", "--encoder", str(tiny_builtin), "--library", library)
+    left = answer(saccade(*command, "--dry-run"))
+    assert left["videos"] == 2 and not left["switched"] and left["without_proxy"] == 0 and left["hours"] > 0
+    assert "2 videos to see anew with tiny@" in saccade(*command, "--dry-run", "--text")[1]
+    done = answer(saccade(*command))
+    assert done["switched"] and done["videos"] == 0 and {file["outcome"] for file in done["files"]} == {"extended"}
+    assert answer(saccade("search", "bread", "--library", library))["encoder"] == done["after"]
+    assert "search went over from" in saccade(*command, "--text")[1]
+
+
+def test_a_cold_search_by_words_loads_no_onnx_runtime(place: Path, tiny_builtin: Path, tmp_path: Path) -> None:
+    library = str(shutil.copytree(place / "library", tmp_path / "library"))
+    assert cli.run(["migrate", "--encoder", str(tiny_builtin), "--library", library]) == 0
+    code = (
+        "import sys; from saccade.cli import run; run(sys.argv[1:]);"
+        "print([name for name in ('onnxruntime', 'av', 'PIL', 'torch', 'faster_whisper') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, "search", "a loaf of bread", "--library", library]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *found, loaded = done.stdout.splitlines()
+    assert loaded == "[]" and json.loads("\n".join(found))["encoder"].startswith("tiny@")
+
+
 def test_a_dry_run_changes_nothing(saccade: Any, tmp_path: Path) -> None:
     subtitled_film(tmp_path / "one.mp4", LINES["talk"])
     library = str(tmp_path / "library")
@@ -260,6 +295,9 @@ def test_people_read_times_names_and_matches(saccade: Any) -> None:
         (["search", "x", "--from", "10", "--to", "5"], 2, "not before"),
         (["index", ".", "--only", "seen", "--no", "said"], 2, "exclude"),
         (["index", ".", "--encoder", "nowhere/at/all"], 1, "nowhere"),
+        (["migrate"], 2, "--encoder"),
+        (["migrate", "--encoder", "nowhere/at/all"], 1, "nowhere"),
+        (["migrate", "--encoder", "builtin", "--library", "nowhere"], 1, "nowhere"),
     ],
 )
 def test_errors_are_one_sentence_and_a_code(saccade: Any, arguments: list[str], code: int, sentence: str) -> None:

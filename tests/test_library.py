@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 import saccade
 from saccade.datasets.gym import write_video
 from saccade.errors import InputError, LibraryError, NotInLibrary
+from saccade.ingest import ingest
 from saccade.video import sample
 
 CLIPS, SECONDS, FPS = 20, 4, 10
@@ -148,6 +150,56 @@ def test_without_an_encoder_search_says_so(clips: Path, tmp_path: Path) -> None:
             library.search(image=patterns(0)[0])
         with pytest.raises(LibraryError, match="no vectors"):
             library.features("clip03.mp4")
+
+
+@pytest.fixture
+def box(tiny_builtin: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny model takes the place of the one in the package."""
+    monkeypatch.setattr("saccade.encode.builtin.FOLDER", tiny_builtin)
+    return tiny_builtin
+
+
+def test_a_new_library_has_the_eyes_that_come_in_the_box(box: Path, clips: Path, tmp_path: Path) -> None:
+    with saccade.open(tmp_path / "library") as library:
+        library.add(clips / "clip03.mp4", clips / "clip04.mp4", senses=["seen"])
+        name = library.encoder().name
+        assert name.startswith("saccade-builtin@") and library.catalog.encoders() == [name]
+        assert library.catalog.get_meta("encoder_place") == "builtin"
+        assert library.search("anything").encoder == name and not library.search("anything").warnings[1:]
+        hit = library.search(image=next(sample(clips / "clip04.mp4", at=[1.0])).images[0])[0]
+        assert Path(hit.path).name == "clip04.mp4"
+
+
+def test_a_library_keeps_the_encoder_it_was_made_with(box: Path, library: saccade.Library, clips: Path) -> None:
+    known = library.encoder().name
+    with saccade.open(library.catalog.folder) as again:
+        again.add(clips, senses=["seen"], every=0.5, mode="exact")
+        assert again.catalog.encoders() == [known] == [again.encoder().name]
+    with (
+        saccade.open(library.catalog.folder, encoder="builtin") as other,
+        pytest.raises(InputError, match="migrate --encoder builtin"),
+    ):
+        other.add(clips, senses=["seen"])
+
+
+def test_a_library_without_eyes_gets_them_from_its_proxies(box: Path, clips: Path, tmp_path: Path) -> None:
+    source = tmp_path / "clip.mp4"
+    shutil.copy(clips / "clip03.mp4", source)
+    with saccade.open(tmp_path / "library") as library:
+        ingest(library.catalog, [str(source)], senses=["seen"])
+        assert library.catalog.encoders() == []
+        source.unlink()
+        library.add(source, senses=["seen"])
+        seen = next(line for line in library.info("clip.mp4")[0].coverage if line.sense == "seen")
+        assert (seen.state, seen.made_from, seen.tool) == ("done", "proxy", library.encoder().name)
+
+
+def test_eyes_that_cannot_be_opened_leave_the_rest_findable(clips: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("saccade.encode.builtin.FOLDER", tmp_path / "empty")
+    with saccade.open(tmp_path / "library") as library:
+        report = library.add(clips / "clip03.mp4", senses=["seen", "subtitles"])
+        assert len(report.done) == 1 and "no tower.onnx" in report.warnings[0]
+        assert library.search("ferry").hits and library.shots("clip03.mp4")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,21 @@ def test_altered_weights_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     check = found(checks, "sentence encoder")
     assert check.state == "broken" and "reinstall" in check.fix
     assert found(checks, "SQLite").state == "ok"
+
+
+def test_the_built_in_encoder_shows_its_notice(
+    tiny_builtin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(tiny_builtin, tmp_path / "eyes")
+    monkeypatch.setattr("saccade.encode.builtin.FOLDER", folder)
+    checks = doctor()
+    assert found(checks, "built-in encoder").state == "ok"
+    assert found(checks, "its notice").detail == "Weights of chance."
+    (folder / "tower.onnx").write_bytes((folder / "tower.onnx").read_bytes() + b"x")
+    check = found(doctor(), "built-in encoder")
+    assert check.state == "broken" and "sha256" in check.detail and "reinstall" in check.fix
+    (folder / "SHA256SUMS").unlink()
+    assert "SHA256SUMS is missing" in found(doctor(), "built-in encoder").detail
 
 
 def test_a_look_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

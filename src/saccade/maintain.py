@@ -61,7 +61,7 @@ def doctor(library: str | os.PathLike[str] | None = None, *, encoder: str | None
     with the full ones on frames of the library, which takes seconds.
     """
     looks: list[Callable[[], Iterator[Check]]] = [
-        _machine, _codecs, _database, _runtime, _sentences, _speech, _screen, _download,
+        _machine, _codecs, _database, _runtime, _sentences, _builtin, _speech, _screen, _download,
     ]  # fmt: skip
     checks = [check for look in looks for check in _guarded(look)]
     folder = None if library is None else Path(library).expanduser()
@@ -254,6 +254,24 @@ def _sentences() -> Iterator[Check]:
     else:
         detail = "multilingual universal sentence encoder v3, 16 languages; its bytes are the expected ones"
         yield Check("sentence encoder", "ok", detail, licence="Apache-2.0")
+
+
+def _builtin() -> Iterator[Check]:
+    """The model that comes in the package, and its notice."""
+    from saccade.encode.builtin import FOLDER, NOTICE, SUMS, BuiltinEncoder
+
+    fix = "pip install --force-reinstall saccade"
+    try:
+        encoder = BuiltinEncoder()
+        notice = (FOLDER / NOTICE).read_text("utf-8")
+    except (WeightsError, OSError) as error:
+        yield Check("built-in encoder", "broken", str(error), fix)
+        return
+    if not (FOLDER / SUMS).is_file():
+        yield Check("built-in encoder", "broken", f"{FOLDER / SUMS} is missing: its bytes cannot be checked", fix)
+        return
+    yield Check("built-in encoder", "ok", f"{encoder.name}, {encoder.dim} numbers a frame; its bytes are as expected")
+    yield Check("its notice", "ok", notice.strip())
 
 
 def _speech() -> Iterator[Check]:

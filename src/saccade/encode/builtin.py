@@ -44,13 +44,19 @@ def is_builtin_layout(folder: Path) -> bool:
 class BuiltinEncoder:
     """Frames and sentences in one space; see FrameEncoder. Safe to use from several threads.
 
-    ``folder`` may hold another model of the same layout. Raises WeightsError where a file is missing or is not what
-    it should be. ``threads``, ``providers`` and ``batch`` are as ``load_encoder`` has them.
+    ``folder`` holds a model of this layout, by default the package's. ``threads``, ``providers`` and ``batch`` are as
+    ``load_encoder`` has them. Raises WeightsError where a file is missing or is not what it should be.
     """
 
     def __init__(
-        self, folder: Path = FOLDER, *, threads: int = 0, providers: Sequence[str] | None = None, batch: int = 16
+        self,
+        folder: Path | None = None,
+        *,
+        threads: int = 0,
+        providers: Sequence[str] | None = None,
+        batch: int = 16,
     ) -> None:
+        folder = folder or FOLDER
         if batch < 1 or threads < 0:
             raise InputError(f"batch is at least 1 and threads at least 0, got {batch} and {threads}")
         self.folder = folder
