@@ -50,14 +50,14 @@ def load_encoder(
     providers: Sequence[str] | None = None,
     int8: bool = False,
     download: bool = False,
-    batch: int = 16,
+    batch: int | None = None,
 ) -> FrameEncoder:
     """The built-in frame encoder, the one in a folder, or of a hub id (``owner/name``, ``owner/name@revision``).
 
     A folder or repository is in the hub's layout, or in the built-in's own. threads: 0 takes the machine's cores.
     providers: ONNX Runtime's execution providers in order of choice, the CPU by default. int8: take the quantised
     files. download: whether the hub may be asked for what is missing. batch: frames that go through the model at
-    once. Raises WeightsError, saying which file is missing.
+    once; by default what is quick on a CPU. Raises WeightsError, saying which file is missing.
     """
     from saccade.encode.builtin import FOLDER, BuiltinEncoder, is_builtin_layout
 
@@ -65,11 +65,16 @@ def load_encoder(
     if folder == FOLDER or is_builtin_layout(folder):
         if int8:
             raise InputError(f"{name_or_folder}: there are no int8 files of a built-in encoder")
-        return BuiltinEncoder(folder, threads=threads, providers=providers, batch=batch)
+        return BuiltinEncoder(folder, threads=threads, providers=providers, batch=1 if batch is None else batch)
     from saccade.encode.onnx import OnnxEncoder
 
     return OnnxEncoder.load(
-        name_or_folder, threads=threads, providers=providers, int8=int8, download=download, batch=batch
+        name_or_folder,
+        threads=threads,
+        providers=providers,
+        int8=int8,
+        download=download,
+        batch=16 if batch is None else batch,
     )
 
 

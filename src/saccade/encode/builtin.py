@@ -12,9 +12,9 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ class BuiltinEncoder:
         *,
         threads: int = 0,
         providers: Sequence[str] | None = None,
-        batch: int = 16,
+        batch: int = 1,
     ) -> None:
         folder = folder or FOLDER
         if batch < 1 or threads < 0:
@@ -71,8 +71,9 @@ class BuiltinEncoder:
         """uint8 (T, H, W, 3), RGB, of any size, to float32 (T, dim), each row of length 1."""
         from saccade.encode.onnx import unit_rows
 
-        parts = [unit_rows(found, self._tower.path) for found in self._run("embedding", images)]
-        return np.concatenate(parts) if parts else np.zeros((0, self.dim), np.float32)
+        if len(images) == 0:
+            return np.zeros((0, self.dim), np.float32)
+        return unit_rows(self._run("embedding", images), self._tower.path)
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:
         """Sentences, in any language of the sentence encoder, to float32 (L, dim), each row of length 1."""
@@ -91,15 +92,20 @@ class BuiltinEncoder:
         """
         if len(images) == 0:
             raise InputError("patch tokens need at least one frame")
-        maps = np.concatenate(list(self._run("map", images)))
+        maps = self._run("map", images)
         places = maps.reshape(*maps.shape[:2], -1).transpose(0, 2, 1)
         return np.asarray(places @ self._arrays["image_w"] + self._arrays["image_b"], np.float32)
 
-    def _run(self, output: str, images: npt.NDArray[np.uint8]) -> Iterator[Vectors]:
-        from saccade.encode.prepare import prepared_batches
+    def _run(self, output: str, images: npt.NDArray[np.uint8]) -> Vectors:
+        """One output of the tower for all frames. Each core takes frames of its own, so that none waits for another."""
+        from saccade.encode.prepare import check_frames
 
-        for pixels in prepared_batches(images, self._squashed, self.batch, self._pool):
-            yield self._tower.run(output, {"images": pixels})
+        check_frames(images)
+        parts = [images[begin : begin + self.batch] for begin in range(0, len(images), self.batch)]
+        return np.concatenate(list(self._pool.map(partial(self._run_part, self._tower, output), parts)))
+
+    def _run_part(self, tower: Tower, output: str, images: npt.NDArray[np.uint8]) -> Vectors:
+        return tower.run(output, {"images": np.stack([self._squashed(image) for image in images])})
 
     def _squashed(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The whole frame (H, W, 3) as a square, whatever its shape; scaled down without aliasing."""
@@ -116,7 +122,7 @@ class BuiltinEncoder:
         from saccade.encode.onnx import Tower, available_providers
 
         providers = available_providers(self._providers)
-        return Tower(self.folder / TOWER, ("embedding",), self._threads, providers)
+        return Tower(self.folder / TOWER, ("embedding",), 1, providers)
 
     @cached_property
     def _side(self) -> int:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saccade.encode.prepare import FramePreparation, TextPreparation, prepared_batches, read_json
+from saccade.encode.prepare import FramePreparation, TextPreparation, check_frames, read_json
 from saccade.errors import InputError, WeightsError
 from saccade.weights import find_model, identity
 
@@ -210,9 +211,18 @@ class OnnxEncoder:
             "token_type_ids": np.zeros_like(ids),
         }
 
-    def _prepared(self, images: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[Any]]:
-        """Batches of pixels (B, 3, h, w)."""
-        return prepared_batches(images, self._prepare_frame, self.batch, self._pool)
+    def _prepared(self, images: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.float32]]:
+        """Batches of pixels (B, 3, h, w); while the model works on one, the next is being prepared."""
+        check_frames(images)
+        ends = [*range(0, len(images), self.batch), len(images)]
+        begun: list[Future[npt.NDArray[np.float32]]] = []
+        for begin, end in pairwise(ends):
+            ready = begun or self._begin(images[begin:end])
+            begun = self._begin(images[end : end + self.batch])
+            yield np.stack([future.result() for future in ready])
+
+    def _begin(self, images: npt.NDArray[np.uint8]) -> list[Future[npt.NDArray[np.float32]]]:
+        return [self._pool.submit(self._prepare_frame, image) for image in images]
 
     def _patches(self, tokens: int) -> int:
         """How many of a frame's tokens are patches; those of class and register stand before them."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,21 +194,10 @@ class TextPreparation:
         return re.sub(r"\s+", " ", text.lower().translate(_NO_PUNCTUATION)).strip()
 
 
-def prepared_batches(
-    images: npt.NDArray[np.uint8],
-    prepare: Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]],
-    batch: int,
-    pool: ThreadPoolExecutor,
-) -> Iterator[npt.NDArray[Any]]:
-    """uint8 (T, H, W, 3) prepared and stacked, ``batch`` at once; while one is used, the next is being prepared."""
+def check_frames(images: npt.NDArray[np.uint8]) -> None:
+    """InputError unless these are frames, uint8 (T, H, W, 3) with H and W at least 1."""
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
         raise InputError(f"frames are uint8 (T, H, W, 3), got {images.dtype} {images.shape}")
-    ends = [*range(0, len(images), batch), len(images)]
-    begun: list[Future[npt.NDArray[Any]]] = []
-    for begin, end in pairwise(ends):
-        ready = begun or [pool.submit(prepare, image) for image in images[begin:end]]
-        begun = [pool.submit(prepare, image) for image in images[end : end + batch]]
-        yield np.stack([future.result() for future in ready])
 
 
 def read_json(path: Path, *, absent: dict[str, Any] | None = None) -> dict[str, Any]:
