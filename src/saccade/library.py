@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saccade.errors import EncoderChanged, InputError, LibraryError, WeightsError
-from saccade.index.board import TEXT_KINDS, Board, vocabulary_cache
+from saccade.index.board import Board, vocabulary_cache
 from saccade.index.catalog import Catalog
 from saccade.index.query import Query, picture_query
 from saccade.moments import Judge, curve, find
@@ -202,7 +202,8 @@ class Library:
         hits = find(judge, asked, k=k, evidence=kinds, per_video=per_video, where=where)
         paths = {row.id: row.path for row in self.catalog.videos()}
         found = tuple(replace(hit, path=paths[hit.video]) for hit in hits)
-        return SearchResult(query or "", judge.board.encoder, found, self._unknown_words(query or ""), tuple(warnings))
+        unknown = self._unknown_words(judge, query or "", kinds)
+        return SearchResult(query or "", judge.board.encoder, found, unknown, tuple(warnings))
 
     def ground(
         self,
@@ -338,14 +339,15 @@ class Library:
             warnings.append(NO_BACKGROUND)
         return judge, query, warnings
 
-    def _unknown_words(self, text: str) -> tuple[str, ...]:
-        """Words in a script that the sentence encoder lacks, unless they stand in the library letter for letter."""
+    def _unknown_words(self, judge: Judge, text: str, kinds: Sequence[str]) -> tuple[str, ...]:
+        """Words that the sentence encoder cannot read, or the eyes were not taught; but none that stands in here."""
         from saccade.encode import sentence_encoder
+        from saccade.encode.builtin import BuiltinEncoder
 
         unknown = sentence_encoder().unknown_words(text)
-        return tuple(
-            word for word in unknown if not any(self.catalog.text_matches([word], kind) for kind in TEXT_KINDS)
-        )
+        if "seen" in kinds and isinstance(judge.tower, BuiltinEncoder):
+            unknown += judge.tower.unknown_words(text)
+        return tuple(word for word in dict.fromkeys(unknown) if not judge.board.holds(word))
 
     def _open_eyes(self, judge: Judge) -> list[str]:
         """Give the judge the text side of what made the board's vectors; else what to warn of."""

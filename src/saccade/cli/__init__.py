@@ -45,6 +45,9 @@ EncoderOption = Annotated[
     str | None,
     typer.Option(metavar="NAME|FOLDER", help="Frame encoder for what is seen: builtin, a folder or a hub id."),
 ]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="The model hub may be asked for what is missing of the encoder.")
+]
 EvidenceOption = Annotated[
     str | None, typer.Option(metavar="KINDS", help="Search only these, separated by commas: seen,said,written,heard.")
 ]
@@ -116,23 +119,24 @@ def index(
     ),
     language: Annotated[str | None, typer.Option(help="Of the speech, as a code such as ko; default: heard.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash unchanged files anew.")] = False,
+    download: DownloadOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and how long.")] = False,
     as_json: JsonOption = None,
 ) -> int:
     """Watch, listen and read: everything in these files becomes findable. What is indexed already is skipped."""
     import saccade
 
-    wish: dict[str, Any] = {
-        "senses": typed.chosen_senses(only, no),
-        "every": every,
-        "mode": mode,
-        "ocr_every": ocr_every,
-    }
+    senses = typed.chosen_senses(only, no)
+    wish: dict[str, Any] = {"senses": senses, "every": every, "mode": mode, "ocr_every": ocr_every}
     if dry_run:
         with _opened_without_traces(library, encoder) as lib:
             plan = lib.plan(*paths, **wish)
             print_answer(as_json, lambda: shown.plan_json(plan), lambda: shown.plan_text(plan))
         return 0
+    if download and encoder:
+        from saccade.encode import load_encoder
+
+        load_encoder(encoder, download=True)
     with saccade.open(library, encoder=encoder) as lib:
         shown.announce(lib.plan(*paths, **wish))
         with Meter() as meter:
@@ -297,7 +301,7 @@ def migrate(
     encoder: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="To this one: builtin, a folder or a hub id.")],
     library: LibraryOption = None,
     keep_old: Annotated[bool, typer.Option("--keep-old", help="Keep the former encoder's vectors beside.")] = False,
-    download: Annotated[bool, typer.Option("--download", help="The model hub may be asked for the encoder.")] = False,
+    download: DownloadOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and how long.")] = False,
     as_json: JsonOption = None,
 ) -> int:

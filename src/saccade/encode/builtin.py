@@ -85,6 +85,15 @@ class BuiltinEncoder:
         found = self._text_head(text_features(texts, sentence_encoder()))
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that are far from all that the image tower was trained on, in any language."""
+        from saccade.encode.known import KnownWords
+        from saccade.encode.text import sentence_encoder
+        from saccade.encode.text_features import content_words
+
+        words = content_words(text) if "known_words" in self._arrays else []
+        return KnownWords(self._arrays).unknown(words, sentence_encoder().encode(words)) if words else []
+
     def patch_tokens(self, images: npt.NDArray[np.uint8]) -> Vectors:
         """uint8 (T, H, W, 3), T at least 1, to float32 (T, N, dim): the places of the last map, row by row.
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saccade.index.catalog import Catalog
+from saccade.index.fulltext import content_tokens
 from saccade.index.fusion import covered_cells, highest_per_cell
 from saccade.index.loanwords import SHORTEST, is_borrowed_script, sound
 from saccade.index.query import (
@@ -162,6 +163,12 @@ class Board:
             items = self.items[kind]
             total += highest_per_cell(scores, items.pair_item, items.pair_cell, self.cells)
         return total
+
+    def holds(self, word: str) -> bool:
+        """Whether a word stands in one of the library's texts, letter for letter."""
+        wanted = set(content_tokens(word)) or {word}
+        found = (self.catalog.text_matches(sorted(wanted), kind).values() for kind in TEXT_KINDS)
+        return any(held == wanted for texts in found for held in texts)
 
     def text_of(self, ids: Integers) -> dict[int, str]:
         """Text ids to what they say."""
