@@ -83,7 +83,7 @@ def note(heading: str, text: str) -> None:
     first, *sections = before.split("\n## ")
     kept = [section for section in sections if not section.startswith(heading + "\n")]
     new = f"{heading}\n\n{datetime.now(UTC):%Y-%m-%d}, saccade {saccade.__version__}. {text}"
-    NOTES.write_text("\n\n## ".join(part.strip("\n") for part in (first, *kept, new)) + "\n", "utf-8")
+    NOTES.write_text("\n\n## ".join(part.strip("\n") for part in (first, *sorted([*kept, new]))) + "\n", "utf-8")
 
 
 # ── clips ──
