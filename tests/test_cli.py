@@ -306,6 +306,18 @@ def test_errors_are_one_sentence_and_a_code(saccade: Any, arguments: list[str], 
     assert sentence in err and "Traceback" not in err
 
 
+@pytest.mark.parametrize("command", [("index", "."), ("migrate",)])
+def test_nothing_is_downloaded_unasked(
+    saccade: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    code, _, err = saccade(*command, "--encoder", "owner/name")
+    assert code == 1 and "nothing is downloaded unasked" in err and "--download" in err
+    code, _, err = saccade(*command, "--encoder", "owner/name", "--download")
+    assert code == 1 and "does not answer" in err
+
+
 def test_an_index_in_which_nothing_worked_is_code_one(saccade: Any, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"nothing")
     code, out, _ = saccade("index", str(tmp_path), "--library", str(tmp_path / "library"))

@@ -145,7 +145,7 @@ def find_model(
         )
         raise WeightsError(
             f"{name_or_folder} {lacking}, and nothing is downloaded unasked: "
-            "give a folder that holds the model, or allow the download"
+            "give a folder that holds the model, or allow the download (--download, download=True)"
         )
     fetched = _fetch(name, revision, [*needed, *wanted])
     _check_needed(fetched, needed)
