@@ -1,0 +1,595 @@
+"""Trains the built-in encoder: a small image tower and a text head in one space, from 25 thousand photographs.
+
+    python -m saccade.recipes.builtin PHOTOGRAPHS NAMES WORK --setting cpu-2h [--time-limit SECONDS] [--export FOLDER]
+
+1. pack: photographs into shards, texts into features (recipes/photographs.py); done once.
+2. look: EfficientNet-Lite0 and -Lite2 as trained on ImageNet-1k look at every photograph; done once.
+3. teachers: on both their features, heads that meet the text features; a minute each. They agree better than one.
+4. student: EfficientNet-Lite2, its later stages trained on, with a linear image head and a text head of its own,
+   against the captions (softmax contrastive), the teachers' likenesses, ImageNet's thousand names as the frozen
+   classifiers see them, and pairs of English and Korean sentences (recipes/sentences.tsv).
+5. export: recipes/builtin_export.py, which the package carries.
+
+Every stage resumes where it was stopped. Contrastive learning after CLIP (arXiv 2103.00020), a locked text trunk
+after LiT (2111.07991), distillation of likenesses after TinyCLIP (2309.12314) and MobileCLIP (2311.17049).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from saccade.encode.efficientnet_lite import (
+    FEATURES,
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    EfficientNetLite,
+    from_imagenet,
+)
+from saccade.evaluate.retrieval import ranks
+from saccade.recipes.photographs import Photographs, pack
+from saccade.train import StepReport, TrainConfig, TrainReport, train
+from saccade.weights import replacing
+
+Floats = npt.NDArray[np.float32]
+
+SAME_TEXT = 0.9
+"""Texts whose sentence vectors are nearer than this say the same: neither is the other photograph's negative."""
+
+SIDES = (160, 192, 224, 256)
+"""Of the squares at which a finished student is measured: it may see better at another size than it was trained at."""
+
+LOOKED_AT = {"lite0": 224, "lite2": 224}
+"""Towers that the teachers stand on, and the side of the squares they look at."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One honest budget: what is trained for how long. Figures of each stand in the model card."""
+
+    side: int
+    batch: int
+    steps: int
+    frozen_blocks: int
+    precision: str
+    tower_share: float = 0.1
+    learning_rate: float = 1e-3
+    more_texts: int = 384
+    teachers: int = 2
+    teacher_steps: int = 600
+    tower: str = "lite2"
+    dim: int = 384
+    hidden: int = 768
+
+
+SETTINGS = {
+    "cpu-2h": Setting(side=160, batch=128, steps=2000, frozen_blocks=7, precision="fp32"),
+    "gpu-20m": Setting(side=224, batch=512, steps=6000, frozen_blocks=0, precision="bf16", teachers=4),
+    "smoke": Setting(side=64, batch=8, steps=4, frozen_blocks=7, precision="fp32", teachers=1, teacher_steps=4),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each loss counts."""
+
+    teachers: float = 1.0
+    names: float = 0.3
+    pairs: float = 0.2
+
+
+# ── the model ──
+
+
+class TextHead(nn.Module):
+    """Text features (L, F) to (L, D): one hidden layer."""
+
+    def __init__(self, features: int, hidden: int, dim: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = nn.Linear(features, hidden)
+        self.out = nn.Linear(hidden, dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = functional.gelu(self.hidden(self.dropout(features)), approximate="tanh")
+        out: Tensor = self.out(self.dropout(inner))
+        return out
+
+
+class Meeting(nn.Module):
+    """What every model here is: something that sees (B, D), something that reads (L, D), and a scale of likeness."""
+
+    def __init__(self, image_side: nn.Module, text_side: nn.Module) -> None:
+        super().__init__()
+        self.image_side = image_side
+        self.text_side = text_side
+        self.log_scale = nn.Parameter(torch.tensor(math.log(25.0)))
+
+    def see(self, images: Tensor) -> Tensor:
+        return functional.normalize(self.image_side(images).float(), dim=-1)
+
+    def read(self, features: Tensor) -> Tensor:
+        return functional.normalize(self.text_side(features).float(), dim=-1)
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_scale.exp().clamp(max=100.0)
+
+
+class Eye(nn.Module):
+    """Images uint8 (B, S, S, 3) to (B, D): the tower, the mean of its last map, one linear layer.
+
+    The first ``frozen_blocks`` blocks stay as they were; under training they run in bfloat16 and are not recorded.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, tower: EfficientNetLite, dim: int, frozen_blocks: int = 0) -> None:
+        super().__init__()
+        self.tower = tower
+        self.head = nn.Linear(FEATURES, dim)
+        self.frozen_blocks = frozen_blocks
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN), persistent=False)
+        self.register_buffer("deviation", 255 * torch.tensor(IMAGENET_DEVIATION), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.head(self.map(images).float().mean(dim=(2, 3)))
+        return out
+
+    def map(self, images: Tensor) -> Tensor:
+        """The last map (B, 1280, S / 32, S / 32)."""
+        out = ((images - self.mean) / self.deviation).permute(0, 3, 1, 2)
+        if not (self.training and self.frozen_blocks):
+            last: Tensor = self.tower(out)
+            return last
+        with torch.no_grad(), torch.autocast(out.device.type, torch.bfloat16):
+            out = functional.relu6(self.tower.stem(out))
+            for block in self.tower.blocks[: self.frozen_blocks]:
+                out = block(out)
+        out = out.float()
+        for block in self.tower.blocks[self.frozen_blocks :]:
+            out = block(out)
+        return functional.relu6(self.tower.head(out))
+
+
+# ── losses ──
+
+
+def contrastive(likeness: Tensor, same: Tensor) -> Tensor:
+    """Softmax both ways over scaled likenesses (B, B + extra): image i belongs to text i.
+
+    ``same``, bool like ``likeness``: pairs that say the same, left out unless they are the pair itself.
+    """
+    own = torch.eye(*likeness.shape, dtype=torch.bool, device=likeness.device)
+    open_ = likeness.masked_fill(same & ~own, -torch.inf)
+    target = torch.arange(len(likeness), device=likeness.device)
+    return (functional.cross_entropy(open_, target) + functional.cross_entropy(open_[:, : len(likeness)].T, target)) / 2
+
+
+def distillation(likeness: Tensor, taught: Tensor) -> Tensor:
+    """Cross entropy with the teachers' likenesses, both (B, L) and scaled, over the texts and over the images."""
+    over_texts = -(taught.softmax(1) * likeness.log_softmax(1)).sum(1).mean()
+    over_images = -(taught.softmax(0) * likeness.log_softmax(0)).sum(0).mean()
+    return (over_texts + over_images) / 2
+
+
+def meeting_loss(weights: Weights) -> Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, dict[str, float]]]:
+    """The loss of teachers and student: what a batch holds is asked for, and what it lacks is not."""
+
+    def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        assert isinstance(model, Meeting)
+        seen, read, scale = model.see(batch["images"]), model.read(batch["texts"]), model.scale
+        likeness = scale * seen @ read.T
+        sentence = batch["texts"][:, : batch["texts"].shape[1] // 2]
+        same = sentence[: len(seen)] @ sentence.T > SAME_TEXT
+        parts = {"captions": contrastive(likeness, same)}
+        if "taught" in batch:
+            parts["teachers"] = weights.teachers * distillation(likeness, batch["taught"])
+        if "names" in batch:
+            named = scale * seen @ model.read(batch["name_texts"]).T
+            parts["names"] = weights.names * -(batch["names"] * named.log_softmax(1)).sum(1).mean()
+        if "english" in batch:
+            across = scale * model.read(batch["english"]) @ model.read(batch["korean"]).T
+            parts["pairs"] = weights.pairs * contrastive(across, torch.zeros_like(across, dtype=torch.bool))
+        return torch.stack(list(parts.values())).sum(), {name: float(part.detach()) for name, part in parts.items()}
+
+    return loss
+
+
+# ── batches ──
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches as a pure function of the step: which photographs, which of their texts, which teachers' answers.
+
+    ``images_of(indices, rng)`` gives what the model's image side takes.
+    """
+
+    packed: Photographs
+    size: int
+    images_of: Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[Any]]
+    seed: int
+    more_texts: int = 0
+    names: Names | None = None
+    pairs: tuple[Floats, Floats] | None = None
+    taught: Sequence[Taught] = ()
+
+    @cached_property
+    def _pools(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+        """Photographs with captions; the others; and how often each of these is drawn, small sets more often."""
+        training = self.packed.split(test=False)
+        rows = self.packed.rows
+        captioned = np.array([index for index in training if rows[index].captions], np.int64)
+        labelled = np.array([index for index in training if not rows[index].captions and rows[index].labels], np.int64)
+        sizes: dict[str, int] = {}
+        for index in labelled:
+            sizes[rows[index].set] = sizes.get(rows[index].set, 0) + 1
+        share = np.array([sizes[rows[index].set] ** -0.4 for index in labelled])
+        return captioned, labelled, np.asarray(share / share.sum(), np.float64)
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.seed, step))
+        chosen = self._draw(rng, self.size)
+        texts = [
+            str(rng.choice(self.packed.rows[index].texts)) for index in [*chosen, *self._draw(rng, self.more_texts)]
+        ]
+        batch: dict[str, npt.NDArray[Any]] = {
+            "images": self.images_of(chosen, rng),
+            "texts": self.packed.features_of(texts),
+        }
+        if self.names is not None:
+            batch |= {"names": self.names.share[chosen].astype(np.float32), "name_texts": self.names.texts}
+        if self.pairs is not None:
+            some = rng.choice(len(self.pairs[0]), min(self.size, len(self.pairs[0])), replace=False)
+            batch |= {"english": self.pairs[0][some], "korean": self.pairs[1][some]}
+        if self.taught:
+            rows = [self.packed.text_row[text] for text in texts]
+            batch["taught"] = np.mean([one.likeness(chosen, rows) for one in self.taught], axis=0)
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
+
+    def _draw(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+        captioned, labelled, share = self._pools
+        half = min(count // 2, len(captioned))
+        drawn = [rng.choice(captioned, half, replace=False)]
+        if len(labelled):
+            drawn.append(rng.choice(labelled, count - half, p=share))
+        return np.concatenate(drawn)
+
+
+@dataclass(frozen=True)
+class Names:
+    """ImageNet's thousand names: how likely each is for every photograph, float16 (N, 1000), and their features."""
+
+    share: npt.NDArray[np.float16]
+    texts: Floats
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What one teacher makes of every photograph and text: float16 (N, D), (L, D), and its scale."""
+
+    images: npt.NDArray[np.float16]
+    texts: npt.NDArray[np.float16]
+    scale: float
+
+    def likeness(self, images: npt.NDArray[np.int64], texts: Sequence[int]) -> Floats:
+        return np.asarray(self.scale * self.images[images].astype(np.float32) @ self.texts[texts].astype(np.float32).T)
+
+
+def augmented(picture: Image.Image, side: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A photograph as a frame of video might show it: cropped, squashed, mirrored, recoloured, blurred. (S, S, 3)."""
+    width, height = picture.size
+    area, aspect = rng.uniform(0.4, 1.0), math.exp(rng.uniform(-0.5, 0.5))
+    w = min(1.0, math.sqrt(area * aspect)) * width
+    h = min(1.0, math.sqrt(area / aspect)) * height
+    left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    if rng.random() < 0.25:  # small, as in a low-resolution video
+        small = int(rng.integers(48, 112))
+        picture = picture.resize((small, small), Image.Resampling.BILINEAR, (left, top, left + w, top + h))
+        out = picture.resize((side, side), Image.Resampling.BILINEAR)
+    else:
+        out = picture.resize((side, side), Image.Resampling.BILINEAR, (left, top, left + w, top + h))
+    if rng.random() < 0.5:
+        out = out.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pixels = np.asarray(out, np.float32)
+    grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    colour = 0.0 if rng.random() < 0.05 else rng.uniform(0.6, 1.4)
+    pixels = grey[..., None] + np.float32(colour) * (pixels - grey[..., None])
+    pixels = (pixels - grey.mean()) * np.float32(rng.uniform(0.6, 1.4)) + grey.mean() * np.float32(
+        rng.uniform(0.7, 1.3)
+    )
+    if rng.random() < 0.3:
+        pixels += rng.normal(0.0, rng.uniform(0, 10), pixels.shape).astype(np.float32)
+    return np.asarray(pixels.clip(0, 255), np.uint8)
+
+
+# ── stages ──
+
+
+@dataclass
+class Work:
+    """The work folder: everything the stages leave there for the next ones."""
+
+    folder: Path
+    setting: Setting
+    name_prompts: Sequence[str]
+    device: str = "cpu"
+    time_limit: float | None = None
+    tell: Callable[[str], None] = field(default=print)
+
+    @cached_property
+    def packed(self) -> Photographs:
+        return Photographs(self.folder / "packed")
+
+    def looked(self, tower: str) -> Floats:
+        """float32 (N, 1280): a tower's mean last map of every photograph, as trained on ImageNet."""
+        path = self.folder / f"looked-{tower}-{LOOKED_AT[tower]}.npy"
+        if not path.exists():
+            self._look(tower, path)
+        stored: npt.NDArray[np.float16] = np.load(path)
+        return stored.astype(np.float32)
+
+    @torch.no_grad()
+    def _look(self, tower: str, path: Path) -> None:
+        eye = Eye(from_imagenet(tower)[0], 1).to(self.device).eval()
+        found = []
+        for begin in range(0, len(self.packed), 64):
+            rows = range(begin, min(begin + 64, len(self.packed)))
+            pixels = squares(self.packed, LOOKED_AT[tower], np.array(rows))
+            found.append(eye.map(torch.from_numpy(pixels).to(self.device)).mean(dim=(2, 3)).cpu().numpy())
+            if begin % 6400 == 0:
+                self.tell(f"{tower} has looked at {begin} of {len(self.packed)} photographs")
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            np.save(file, np.concatenate(found).astype(np.float16))
+
+    @cached_property
+    def names(self) -> Names:
+        """ImageNet's names, as the classifiers of all towers together see them."""
+        logits = 0.0
+        for tower in LOOKED_AT:
+            classifier = from_imagenet(tower)[1]
+            weight, bias = classifier.weight.detach().numpy(), classifier.bias.detach().numpy()
+            logits = logits + (self.looked(tower) @ weight.T + bias) / len(LOOKED_AT)
+        share = torch.from_numpy(np.asarray(logits)).softmax(1).numpy().astype(np.float16)
+        return Names(share, self.packed.features_of(self.name_prompts))
+
+    @cached_property
+    def pairs(self) -> tuple[Floats, Floats]:
+        """Features of the English and of the Korean sentences that say the same."""
+        english, korean = zip(*sentence_pairs(), strict=True)
+        return self.packed.features_of(english), self.packed.features_of(korean)
+
+    def fit(
+        self, name: str, model: Meeting, batches: Batches, config: TrainConfig, weights: Weights, workers: int = 1
+    ) -> TrainReport:
+        """Trains one model in a folder of its own; the model comes back with its averaged weights."""
+
+        def tell(report: StepReport) -> None:
+            if report.step % 50 == 0:
+                parts = "  ".join(f"{part} {value:.3f}" for part, value in report.parts.items())
+                self.tell(
+                    f"{name} {report.step}/{report.steps}  loss {report.loss:.3f}  {parts}  "
+                    f"{report.seconds_per_step:.2f} s a step, {report.eta_seconds / 60:.0f} min to go"
+                )
+
+        report = train(
+            model,
+            meeting_loss(weights),
+            batches,
+            config,
+            self.folder / name,
+            time_limit=self.time_limit,
+            device=self.device,
+            workers=workers,
+            on_step=tell,
+        )
+        if report.ema is not None:
+            model.load_state_dict(report.ema)
+        model.eval()
+        return report
+
+    def taught(self) -> list[Taught]:
+        """The teachers, trained on the frozen towers' features side by side, and what they make of everything."""
+        looks = np.concatenate([balanced(self.looked(tower)) for tower in LOOKED_AT], axis=1)
+        return [self._teacher(number, looks) for number in range(self.setting.teachers)]
+
+    def _teacher(self, number: int, looks: Floats) -> Taught:
+        path = self.folder / f"taught-{number}.npz"
+        if not path.exists():
+            setting = self.setting
+            torch.manual_seed(number)
+            model = Meeting(
+                TextHead(looks.shape[1], 1024, 512, 0.3), TextHead(self.packed.features.shape[1], 1024, 512, 0.3)
+            )
+            config = TrainConfig(
+                setting.teacher_steps, 1e-3, warmup_steps=min(100, setting.teacher_steps // 4), seed=number
+            )
+            batches = Batches(
+                self.packed, 512, lambda rows, rng: looks[rows], number, 256, names=self.names, pairs=self.pairs
+            )
+            report = self.fit(f"teacher-{number}", model, batches, config, Weights())
+            if not report.finished:
+                raise SystemExit("the time is over before the teachers are ready; run again to go on")
+            self.tell(f"teacher {number}: {measure(self.packed, model, lambda rows: looks[rows])}")
+            with replacing(path) as scratch, scratch.open("wb") as file:
+                np.savez(
+                    file,
+                    images=_embed(model.see, looks),
+                    texts=_embed(model.read, self.packed.features),
+                    scale=np.float32(model.scale.detach()),
+                )
+        with np.load(path) as kept:
+            return Taught(kept["images"], kept["texts"], float(kept["scale"]))
+
+    def student(self) -> tuple[Meeting, TrainReport]:
+        """The model that ships: its heads fitted to the frozen tower first, then all of it together."""
+        setting = self.setting
+        taught = self.taught()
+        model = self._start()
+        frozen = {"image_side.tower.stem": 0.0} if setting.frozen_blocks else {}
+        frozen |= {f"image_side.tower.blocks.{number}": 0.0 for number in range(setting.frozen_blocks)}
+        config = TrainConfig(
+            setting.steps,
+            setting.learning_rate,
+            warmup_steps=min(100, setting.steps // 4),
+            ema_decay=0.998,
+            precision=setting.precision,
+            scales={"image_side.tower": setting.tower_share, **frozen},
+        )
+        batches = Batches(
+            self.packed, setting.batch, self._augmented, 1, setting.more_texts, self.names, self.pairs, taught
+        )
+        report = self.fit("student", model, batches, config, Weights(), workers=2)
+        return model, report
+
+    def _augmented(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        return np.stack([augmented(self.packed.picture(index), self.setting.side, rng) for index in rows])
+
+    def _start(self) -> Meeting:
+        """The student with its tower as on ImageNet and its heads fitted to that."""
+        setting = self.setting
+        torch.manual_seed(0)
+        text = TextHead(self.packed.features.shape[1], setting.hidden, setting.dim)
+        eye = Eye(from_imagenet(setting.tower)[0], setting.dim, setting.frozen_blocks)
+        start = Meeting(eye.head, text)
+        looks = self.looked(setting.tower)
+        steps = setting.teacher_steps
+        config = TrainConfig(steps, 1e-3, warmup_steps=min(100, steps // 4))
+        batches = Batches(self.packed, 512, lambda rows, rng: looks[rows], 0, 256, names=self.names, pairs=self.pairs)
+        self.fit("start", start, batches, config, Weights())
+        self.tell(f"start: {measure(self.packed, start, lambda rows: looks[rows])}")
+        model = Meeting(eye, text)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.log_scale = start.log_scale
+        return model
+
+
+def balanced(looks: Floats) -> Floats:
+    """Features (N, F) with each row's elements at a root mean square of a quarter, so that no tower drowns another."""
+    lengths = np.linalg.norm(looks, axis=1, keepdims=True)
+    return np.asarray(looks / lengths * np.sqrt(np.float32(looks.shape[1])) / 4, np.float32)
+
+
+@torch.no_grad()
+def _embed(side: Callable[[Tensor], Tensor], rows: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
+    parts = (torch.from_numpy(rows[at : at + 2048].astype(np.float32)) for at in range(0, len(rows), 2048))
+    return np.concatenate([side(part).numpy().astype(np.float16) for part in parts])
+
+
+@torch.no_grad()
+def measure(
+    packed: Photographs, model: Meeting, images_of: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
+) -> dict[str, float]:
+    """Held-out photographs: Flickr8k caption to image, and the labels with ten of them or more from a prompt."""
+    held = packed.split(test=True)
+    seen = dict(
+        zip(
+            held.tolist(),
+            np.concatenate(
+                [model.see(torch.from_numpy(images_of(held[at : at + 64]))).numpy() for at in range(0, len(held), 64)]
+            ),
+            strict=True,
+        )
+    )
+    flickr = [index for index in held if packed.rows[index].set == "flickr8k"]
+    captions = [(text, number) for number, index in enumerate(flickr) for text in packed.rows[index].captions]
+    read = model.read(torch.from_numpy(packed.features_of([text for text, _ in captions]))).numpy()
+    found = ranks(read @ np.stack([seen[index] for index in flickr]).T, [number for _, number in captions])
+    figures = {f"R@{k}": float(np.mean(found <= k)) for k in (1, 5, 10)}
+    others = [index for index in held if packed.rows[index].set != "flickr8k"]
+    counts: dict[str, int] = {}
+    for index in others:
+        for label in packed.rows[index].labels:
+            counts[label] = counts.get(label, 0) + 1
+    labels = sorted(label for label, count in counts.items() if count >= 10)
+    asked = [index for index in others if set(packed.rows[index].labels) & set(labels)]
+    prompts = model.read(torch.from_numpy(packed.features_of([f"a photo of {label}" for label in labels]))).numpy()
+    best = np.argsort(-np.stack([seen[index] for index in asked]) @ prompts.T, axis=1)
+    hits = np.array(
+        [
+            [labels[place] in packed.rows[index].labels for place in row[:5]]
+            for index, row in zip(asked, best, strict=True)
+        ]
+    )
+    return {
+        key: round(value, 4)
+        for key, value in (
+            figures | {"labels@1": float(hits[:, 0].mean()), "labels@5": float(hits.any(1).mean())}
+        ).items()
+    }
+
+
+def squares(packed: Photographs, side: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """uint8 (B, side, side, 3): photographs as a held-out frame is shown."""
+    return np.stack([packed.square(index, side) for index in rows])
+
+
+def sentence_pairs(file: str = "sentences.tsv") -> list[tuple[str, str]]:
+    """English sentences and their Korean translations, written for this recipe."""
+    lines = resources.files("saccade.recipes").joinpath(file).read_text("utf-8").splitlines()[1:]
+    return [(english, korean) for english, korean in (line.split("\t") for line in lines)]
+
+
+def name_prompts(file: Path) -> list[str]:
+    """A prompt for each of ImageNet's thousand classes, in their order; of several names of one, the first."""
+    lines = file.read_text("utf-8").splitlines()[-1000:]  # some lists begin with "background"
+    return [f"a photo of {line.partition(',')[0].strip()}" for line in lines]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m saccade.recipes.builtin", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("photographs", type=Path, help="a folder of sets, each with JPEGs and a labels.jsonl")
+    parser.add_argument("names", type=Path, help="the names of ImageNet's thousand classes, a line each, in order")
+    parser.add_argument("work", type=Path, help="a folder for everything between; a stopped run goes on there")
+    parser.add_argument("--setting", choices=SETTINGS, default="cpu-2h")
+    parser.add_argument("--time-limit", type=float, help="seconds that the student may train in this run")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="for torch; all cores by default")
+    parser.add_argument("--steps", type=int, help="in place of the setting's")
+    parser.add_argument("--side", type=int, default=224, help="of the squares that the exported tower takes")
+    parser.add_argument("--export", type=Path, help="where the finished model is written")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    setting = SETTINGS[options.setting]
+    if options.steps:
+        setting = replace(setting, steps=options.steps)
+    pairs = [
+        text for file in ("sentences.tsv", "sentences_heldout.tsv") for pair in sentence_pairs(file) for text in pair
+    ]
+    names = name_prompts(options.names)
+    pack(options.photographs, options.work / "packed", [*names, *pairs])
+    work = Work(options.work, setting, names, options.device, options.time_limit, lambda line: print(line, flush=True))
+    model, report = work.student()
+    if not report.finished:
+        print(f"stopped after {report.steps} of {setting.steps} steps; run again to go on", flush=True)
+    for side in sorted({setting.side, *SIDES}):
+        figures = measure(work.packed, model, partial(squares, work.packed, side))
+        print(f"student at {side} pixels: {figures}", flush=True)
+    if options.export is not None:
+        from saccade.recipes.builtin_export import export
+
+        print(export(model, work.packed, options.export, side=options.side, pairs=sentence_pairs()), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
