@@ -129,9 +129,9 @@ def test_info_has_a_row_for_every_file(library: saccade.Library, clips: Path) ->
 def test_removed_is_forgotten(clips: Path, tmp_path: Path) -> None:
     with saccade.open(tmp_path / "library") as library:
         library.add(clips / "clip03.mp4", clips / "clip04.mp4", senses=["seen", "subtitles"])
-        assert library.search("ferry").hits
+        assert library.search("ferry", evidence=["said"]).hits
         library.remove("clip03.mp4")
-        assert not library.search("ferry").hits
+        assert not library.search("ferry", evidence=["said"]).hits
         assert [Path(report.path).name for report in library.info()] == ["clip04.mp4"]
         with pytest.raises(NotInLibrary):
             library.texts("clip03.mp4")
