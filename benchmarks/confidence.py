@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -28,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 
 import saccade
@@ -254,9 +256,12 @@ def every_answer(figures: dict[tuple[str, str], Figures], encoder: str) -> str:
 
 # ── and drawn ──
 
-WIDTH, HEIGHT, SIDE, TOP, LEFT, GAP = 940, 400, 250, 70, 62, 470
+WIDTH, HEIGHT, SIDE, TOP, LEFT, GAP = 960, 375, 250, 70, 62, 470
 HIGHEST = 0.4
 COLOURS = {"en": "#1f6fb4", "ko": "#c4511c"}
+BAND_QUERIES = 60
+"""The grey band is for so many: the absent queries of one language."""
+
 TICKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
@@ -288,6 +293,18 @@ def _y(rate: float) -> float:
     return SIDE * (1 - min(rate, HIGHEST) / HIGHEST)
 
 
+def chance(level: float, queries: int) -> tuple[float, float]:
+    """Between which shares nine in ten samples of so many queries lie when the rate is the nominal one.
+
+    >>> chance(0.05, 60)
+    (0.016666666666666666, 0.1)
+    """
+    shares = [math.comb(queries, k) * level**k * (1 - level) ** (queries - k) for k in range(queries + 1)]
+    below = list(accumulate(shares))
+    low, high = (next(k for k, share in enumerate(below) if share >= part) for part in (0.05, 0.95))
+    return low / queries, high / queries
+
+
 def _text(x: float, y: float, text: str, anchor: str = "middle", **style: str) -> str:
     extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in style.items())
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}"{extra}>{text}</text>'
@@ -299,6 +316,10 @@ def _square(evidence: str) -> list[str]:
         parts.append(f'<path d="M0 {_y(rate):.1f}H{SIDE}" stroke="#e4e4e4"/>')
         parts.append(_text(-6, _y(rate) + 4, f"{rate:.0%}", "end", fill="#555"))
     parts += [_text(_x(level), SIDE + 16, f"{level:.0%}", fill="#555") for level in NOMINAL[1:]]
+    low, high = zip(*(chance(level, BAND_QUERIES) for level in NOMINAL), strict=True)
+    edge = [*zip(NOMINAL, high, strict=True), *reversed([*zip(NOMINAL, low, strict=True)])]
+    outline = "L".join(f"{_x(level):.1f} {_y(rate):.1f}" for level, rate in edge)
+    parts.append(f'<path d="M{outline}Z" fill="#888" fill-opacity="0.15"/>')
     parts.append(f'<path d="M0 {_y(0):.1f}L{SIDE} {_y(NOMINAL[-1]):.1f}" stroke="#888" stroke-width="1.5"/>')
     parts.append(_text(SIDE / 2, SIDE + 34, "nominal false alarms", fill="#555"))
     return parts
