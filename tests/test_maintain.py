@@ -8,11 +8,21 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from fabricated import Made, put
 from saccade import maintain
+from saccade.encode import load_encoder
 from saccade.index.catalog import Catalog
 from saccade.maintain import STATES, Check, checks_to_json, doctor
+
+
+def library_of(folder: Path, *, encoder: str) -> Catalog:
+    """A library of one made-up video with two frames seen by this encoder."""
+    catalog = Catalog.open(folder, create=True)
+    put(catalog, Made("a.mp4", 2.0, vectors=np.eye(2, 4)), encoder)
+    return catalog
 
 
 def found(checks: list[Check], name: str) -> Check:
@@ -84,6 +94,19 @@ def test_a_sound_library_is_called_sound(tmp_path: Path) -> None:
     checks = doctor(tmp_path / "my library")
     assert [found(checks, name).state for name in ("library", "integrity", "disk")] == ["ok", "ok", "ok"]
     assert "MB" in found(checks, "disk").detail
+
+
+def test_a_library_whose_encoder_has_changed_is_told_to_migrate(tmp_path: Path, tiny_builtin: Path) -> None:
+    eyes = shutil.copytree(tiny_builtin, tmp_path / "eyes")
+    name = load_encoder(str(eyes)).name
+    for known, state in ((name, "ok"), ("eyes@00000000", "broken")):
+        with library_of(tmp_path / state, encoder=known) as catalog:
+            catalog.set_meta("encoder_place", str(eyes))
+        check = found(doctor(tmp_path / state), "library's encoder")
+        assert check.state == state and known in check.detail
+    assert check.fix == f"saccade migrate --encoder {eyes}"
+    shutil.rmtree(eyes)
+    assert "cannot be loaded" in found(doctor(tmp_path / "ok"), "library's encoder").detail
 
 
 @pytest.mark.parametrize("content", [b"no database", b""])

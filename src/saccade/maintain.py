@@ -271,7 +271,8 @@ def _builtin() -> Iterator[Check]:
         yield Check("built-in encoder", "broken", f"{FOLDER / SUMS} is missing: its bytes cannot be checked", fix)
         return
     yield Check("built-in encoder", "ok", f"{encoder.name}, {encoder.dim} numbers a frame; its bytes are as expected")
-    yield Check("its notice", "ok", notice.strip())
+    paragraphs = (" ".join(paragraph.split()) for paragraph in notice.split("\n\n"))
+    yield Check("its notice", "ok", "\n".join(paragraphs))
 
 
 def _speech() -> Iterator[Check]:
@@ -334,6 +335,7 @@ def _library(folder: Path) -> Iterator[Check]:
         return
     with catalog:
         yield _content(catalog)
+        yield from _remembered_encoder(catalog)
         yield _integrity(catalog)
         yield _disk(catalog)
 
@@ -345,6 +347,26 @@ def _content(catalog: Catalog) -> Check:
     encoders = ", ".join(catalog.encoders()) or "none"
     fix = "saccade info lists why" if "failed" in states else ""
     return Check("library", "ok", f"{catalog.folder}: {counts}; frame encoders: {encoders}", fix)
+
+
+def _remembered_encoder(catalog: Catalog) -> Iterator[Check]:
+    """Whether the encoder that made a library's vectors is still the one that would read the next query."""
+    from saccade.encode import BUILTIN, load_encoder
+
+    known, place = catalog.default_encoder(), catalog.get_meta("encoder_place") or BUILTIN
+    if known is None:
+        return
+    try:
+        found = load_encoder(place).name
+    except SaccadeError as error:
+        fix = f"put it back, or saccade migrate --encoder {BUILTIN}"
+        yield Check("library's encoder", "broken", f"{known} cannot be loaded: {error}", fix)
+        return
+    if found == known:
+        yield Check("library's encoder", "ok", f"{known}, from {place}")
+        return
+    detail = f"its vectors were made with {known}, but {place} is {found} now; they cannot be compared"
+    yield Check("library's encoder", "broken", detail, f"saccade migrate --encoder {place}")
 
 
 def _integrity(catalog: Catalog) -> Check:
