@@ -121,7 +121,7 @@ def migrate(
 
     with Catalog.open(Path(library)) as catalog:
         eyes = _eyes(encoder, download)
-        before = _pinned_encoder(catalog)
+        before = _pinned_encoder(catalog, eyes.name, place_of(encoder))
         files: dict[str, FileOutcome] = {}
         while True:
             found = reembed(catalog, eyes, on_progress=on_progress)
@@ -157,10 +157,16 @@ def _migration_left(catalog: Catalog, eyes: FrameEncoder) -> Migration:
     )
 
 
-def _pinned_encoder(catalog: Catalog) -> str | None:
-    """The encoder that search uses, written down, so that it stays while another one's vectors grow beside."""
+def _pinned_encoder(catalog: Catalog, after: str, place: str) -> str | None:
+    """The encoder that search uses, written down, so that it stays while another one's vectors grow beside.
+
+    Where there is none, nothing is to be waited for, and the new one is used from its first vectors.
+    """
     before = catalog.default_encoder()
-    if before is not None and catalog.get_meta("default_encoder") != before:
+    if before is None:
+        with catalog.commit() as writer:
+            writer.choose_encoder(after, place)
+    elif catalog.get_meta("default_encoder") != before:
         catalog.set_meta("default_encoder", before)
     return before
 
