@@ -56,7 +56,7 @@ class KnownWords:
     def unknown(self, words: Sequence[str], vectors: Vectors) -> list[str]:
         """Those of the words that are far from all trained ones; vectors: float32 (N, D), each word's alone.
 
-        Function words, numbers and names of languages are never among them.
+        Function words, numbers, names of languages and Korean verbs as they end a sentence are never among them.
         """
         found = features(vectors, self._basis, self._words)
         far = found @ self._line + self._bias[[0 if word.isascii() else 1 for word in words]] < 0
@@ -79,4 +79,5 @@ def unit_rows(vectors: Vectors) -> Vectors:
 
 
 def _says_what(word: str) -> bool:
-    return word.casefold() not in NEVER and not any(char.isdigit() for char in word)
+    korean_verb = len(word) > 2 and word.endswith("다")
+    return word.casefold() not in NEVER and not korean_verb and not any(char.isdigit() for char in word)
