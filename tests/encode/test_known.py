@@ -36,7 +36,9 @@ def test_trained_words_are_known_wherever_the_line_lies() -> None:
     assert known(*DIRECTIONS, bias=-100.0).unknown(["dog", "cat"], vectors) == ["cat"]
 
 
-@pytest.mark.parametrize("word", ["the", "The", "seven", "1984", "3rd", "english", "한국어", "그리고", "모습", "칠한다"])
+@pytest.mark.parametrize(
+    "word", ["the", "The", "seven", "1984", "3rd", "english", "한국어", "그리고", "모습", "칠한다"]
+)
 def test_words_that_say_not_what_are_never_unknown(word: str) -> None:
     assert known(*DIRECTIONS).unknown([word, "sextant"], np.eye(3, dtype=np.float32)[[2, 2]]) == ["sextant"]
 
