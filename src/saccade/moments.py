@@ -57,6 +57,8 @@ class Judge:
         self.board = board
         self.tower = tower
         self._nulls: dict[str, Null] = {}
+        self._best: dict[tuple[str, str], dict[str, list[float]]] = {}
+        self._asked: dict[tuple[str, str], list[Query]] = {}
 
     def read(self, text: str) -> Query:
         """A query in words."""
@@ -84,6 +86,8 @@ class Judge:
         for background in BACKGROUNDS:
             for query in self._background(background)[:1]:
                 self._fused_null(background, self._readable(query, EVIDENCE))
+        self._asked.clear()
+        self._best.clear()
 
     def _readable(self, query: Query, evidence: Sequence[str]) -> tuple[str, ...]:
         """The kinds of evidence that this library has and this query can be compared with."""
@@ -96,12 +100,19 @@ class Judge:
         def best(queries: Sequence[Query]) -> list[float]:
             if background == IMAGE_BACKGROUND:
                 return self._best_in_other_videos(queries)
-            if kind == "seen":
-                return self._best_frames(queries)
-            found = (pair for query in queries for pair in self.board.scores(query, [kind]))
-            return [float(scores.max()) for name, _, scores in found if name == channel]
+            return self._best_frames(queries) if kind == "seen" else self._best_texts(background, kind)[channel]
 
         return self._kept(background, channel, best)
+
+    def _best_texts(self, background: str, kind: str) -> dict[str, list[float]]:
+        """channel -> the best score of each query among the texts of one kind."""
+        if (background, kind) not in self._best:
+            found: dict[str, list[float]] = {}
+            for query in self._background(background):
+                for channel, _, scores in self.board.scores(query, [kind]):
+                    found.setdefault(channel, []).append(float(scores.max()))
+            self._best[background, kind] = found
+        return self._best[background, kind]
 
     def _best_frames(self, queries: Sequence[Query]) -> list[float]:
         """The best score of each query among the frames, many queries at a time."""
@@ -136,9 +147,12 @@ class Judge:
     def _background(self, background: str) -> list[Query]:
         if background == IMAGE_BACKGROUND:
             return [picture_query(self.board.items["seen"].vectors[frame]) for frame in self._background_frames()]
-        texts = background_queries(background)
-        see = None if self.tower is None else _remembered(self.tower.name, self.tower.encode_text)
-        return read_queries(texts, _remembered(self.board.sentences.name, self.board.sentences.encode), see)
+        key = background, "" if self.tower is None else self.tower.name
+        if key not in self._asked:
+            see = None if self.tower is None else _remembered(self.tower.name, self.tower.encode_text)
+            encode = _remembered(self.board.sentences.name, self.board.sentences.encode)
+            self._asked[key] = read_queries(background_queries(background), encode, see)
+        return self._asked[key]
 
     def _background_frames(self) -> npt.NDArray[np.int64]:
         frames = len(self.board.items["seen"])
