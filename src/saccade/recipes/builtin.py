@@ -50,9 +50,6 @@ Floats = npt.NDArray[np.float32]
 SAME_TEXT = 0.9
 """Texts whose sentence vectors are nearer than this say the same: neither is the other photograph's negative."""
 
-SIDES = (160, 192, 224, 256)
-"""Of the squares at which a finished student is measured: it may see better at another size than it was trained at."""
-
 LOOKED_AT = {"lite0": 224, "lite2": 224}
 """Towers that the teachers stand on, and the side of the squares they look at."""
 
@@ -74,12 +71,15 @@ class Setting:
     tower: str = "lite2"
     dim: int = 384
     hidden: int = 768
+    measured_at: tuple[int, ...] = (160, 192, 224, 256)
 
 
 SETTINGS = {
     "cpu-2h": Setting(side=160, batch=128, steps=2000, frozen_blocks=7, precision="fp32"),
     "gpu-20m": Setting(side=224, batch=512, steps=6000, frozen_blocks=0, precision="bf16", teachers=4),
-    "smoke": Setting(side=64, batch=8, steps=4, frozen_blocks=7, precision="fp32", teachers=1, teacher_steps=4),
+    "smoke": Setting(
+        side=64, batch=8, steps=4, frozen_blocks=7, precision="fp32", teachers=1, teacher_steps=4, measured_at=()
+    ),
 }
 
 
@@ -581,7 +581,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model, report = work.student()
     if not report.finished:
         print(f"stopped after {report.steps} of {setting.steps} steps; run again to go on", flush=True)
-    for side in sorted({setting.side, *SIDES}):
+    for side in sorted({setting.side, *setting.measured_at}):
         figures = measure(work.packed, model, partial(squares, work.packed, side))
         print(f"student at {side} pixels: {figures}", flush=True)
     if options.export is not None:
