@@ -9,7 +9,7 @@ import pytest
 
 from fabricated import Made, library_of
 from saccade.encode import sentence_encoder
-from saccade.index.board import Board
+from saccade.index.board import CONTEXT_SECONDS, Board
 from saccade.index.query import background_queries, picture_query
 from saccade.moments import Judge, curve, find
 
@@ -191,6 +191,19 @@ def test_frames_end_at_cuts(scenes) -> None:
     mine = items.videos == 0
     assert items.ends[mine][4] == 4.5 == items.starts[mine][5]
     assert items.ends[mine][9] == 10.0
+
+
+def test_the_context_of_a_frame_is_what_lies_near_it_in_its_shot(scenes) -> None:
+    judge, directions = scenes
+    items = judge.board.items["seen"]
+    queries = unit(*directions[:3]).T.astype(np.float32)
+    alone = judge.board.frame_scores(queries, in_context=False)
+    shot = items.starts >= 4.5
+    for row in range(len(items)):
+        near = (items.videos == items.videos[row]) & (shot == shot[row])
+        near &= np.abs(items.starts - items.starts[row]) <= CONTEXT_SECONDS
+        expected = (alone[row] + alone[near].mean(axis=0)) / 2
+        np.testing.assert_allclose(judge.board.frame_scores(queries, in_context=True)[row], expected, atol=1e-6)
 
 
 def test_nothing_indexed_is_nothing_found(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saccade.errors import LibraryError
-from saccade.index.board import TEXT_KINDS, Board, Floats
+from saccade.index.board import CONTEXT_SECONDS, TEXT_KINDS, Board, Floats
 from saccade.index.fusion import NEXT_TO_NOTHING, Null
 from saccade.index.query import (
     BACKGROUNDS,
@@ -118,8 +118,8 @@ class Judge:
         """The best score of each query among the frames, many queries at a time."""
         asked = [query.seen for query in queries if query.seen is not None]
         groups = (asked[first : first + 32] for first in range(0, len(asked), 32))
-        frames = self.board.items["seen"].vectors
-        return [float(best) for group in groups for best in (frames @ np.stack(group, axis=1)).max(axis=0)]
+        scores = (self.board.frame_scores(np.stack(group, axis=1), in_context=True) for group in groups)
+        return [float(best) for found in scores for best in found.max(axis=0)]
 
     def _fused_null(self, background: str, kinds: Sequence[str]) -> Null:
         def best(queries: Sequence[Query]) -> list[float]:
@@ -133,7 +133,7 @@ class Judge:
 
     def _kept(self, background: str, what: str, measure: Callable[[Sequence[Query]], list[float]]) -> Null:
         """A null from memory, else from the library while that is about as large as then, else measured now."""
-        name = f"{background}:{what}:{background_revision()}:{self.board.encoder}"
+        name = f"{background}:{what}:{background_revision()}:{CONTEXT_SECONDS:g}:{self.board.encoder}"
         if name not in self._nulls:
             kept = self.board.catalog.null(name)
             if kept is not None and abs(kept[1] - self.board.cells) <= 0.1 * self.board.cells:

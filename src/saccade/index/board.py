@@ -45,6 +45,9 @@ SOUNDS_ALIKE = 0.3
 NEIGHBOURS = 12
 """Words of the library that may stand for one word of the query."""
 
+CONTEXT_SECONDS = 4.0
+"""How far before and after a frame its context reaches, within its shot."""
+
 _NARROWEST = 0.02
 """Seconds an item takes on the axis at least, so that a text without duration can be found."""
 
@@ -144,6 +147,32 @@ class Board:
             placed[kind] = Items(found.ids, found.videos, found.starts, found.ends, found.vectors, *pairs)
         return placed
 
+    def frame_scores(self, queries: Vectors, *, in_context: bool) -> Vectors:
+        """Likeness (N, n) of every frame to n query vectors, float32 (D, n).
+
+        ``in_context``: half of it the frame's own, half the mean of the frames around it in its shot. What is asked in
+        words lasts longer than a frame, and one frame may look like anything by chance.
+        """
+        scores: Vectors = self.items["seen"].vectors @ queries
+        if not in_context:
+            return scores
+        order, first, stop = self._context
+        sums = np.concatenate([np.zeros((1, scores.shape[1])), np.cumsum(scores[order], axis=0, dtype=np.float64)])
+        means = (sums[stop] - sums[first]) / (stop - first)[:, None]
+        return np.asarray((scores + means) / 2, np.float32)
+
+    @cached_property
+    def _context(self) -> tuple[Integers, Integers, Integers]:
+        """The frames in order of time, and which of these, [first, stop) (N,), are near each one and in its shot."""
+        items = self.items["seen"]
+        shots = np.cumsum(self.cell_opens_shot | (np.diff(self.cell_videos, prepend=-1) != 0))
+        opening = items.pair_cell[np.unique(items.pair_item, return_index=True)[1]]
+        place = items.starts + shots[opening] * (items.ends.max() + 2 * CONTEXT_SECONDS)  # shots far apart
+        order = np.argsort(place, kind="stable")
+        first = np.searchsorted(place[order], place - CONTEXT_SECONDS, side="left")
+        stop = np.searchsorted(place[order], place + CONTEXT_SECONDS, side="right")
+        return order, first, stop
+
     def scores(self, query: Query, evidence: Sequence[str]) -> Iterator[tuple[str, str, npt.NDArray[np.floating]]]:
         """(channel, kind, scores (N,)) for each channel of these kinds that the query and the library have."""
         for kind in evidence:
@@ -151,7 +180,8 @@ class Board:
                 continue
             if kind == "seen":
                 if query.seen is not None:
-                    yield "seen", kind, self.items[kind].vectors @ query.seen
+                    in_words = query.meaning is not None
+                    yield "seen", kind, self.frame_scores(query.seen[:, None], in_context=in_words)[:, 0]
             elif query.meaning is not None:
                 yield f"{kind}.words", kind, self._word_scores(query.words, kind)
                 yield f"{kind}.meaning", kind, self.items[kind].vectors @ query.meaning
