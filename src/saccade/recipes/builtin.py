@@ -10,8 +10,12 @@
    classifiers see them, and pairs of English and Korean sentences (recipes/sentences.tsv).
 5. export: recipes/builtin_export.py, which the package carries.
 
-Every stage resumes where it was stopped. Contrastive learning after CLIP (arXiv 2103.00020), a locked text trunk
-after LiT (2111.07991), distillation of likenesses after TinyCLIP (2309.12314) and MobileCLIP (2311.17049).
+Every stage resumes where it was stopped; exit 3 says that the student is not finished yet. On Linux, let the allocator
+keep what it has (MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184): on two cores a step takes a
+third less. What was tried is in docs/log.md; the runs worth a GPU are in queue.md.
+
+Contrastive learning after CLIP (arXiv 2103.00020), a locked text trunk after LiT (2111.07991), distillation of
+likenesses after TinyCLIP (2309.12314) and MobileCLIP (2311.17049).
 """
 
 from __future__ import annotations
@@ -401,7 +405,7 @@ class Work:
         )
         if report.ema is not None:
             model.load_state_dict(report.ema)
-        model.eval()
+        model.to("cpu").eval()
         return report
 
     def taught(self) -> list[Taught]:
@@ -581,6 +585,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model, report = work.student()
     if not report.finished:
         print(f"stopped after {report.steps} of {setting.steps} steps; run again to go on", flush=True)
+        return 3
     for side in sorted({setting.side, *setting.measured_at}):
         figures = measure(work.packed, model, partial(squares, work.packed, side))
         print(f"student at {side} pixels: {figures}", flush=True)
