@@ -32,6 +32,9 @@ QUERIES = (
     "speed limit",
     "a helicopter lands on a glacier",
 )
+SEEN = "a bowl of soup on a table"
+"""Looked for in the pictures alone."""
+
 GROUNDED = ("soup.mp4", "stir with a wooden spoon")
 
 
@@ -44,6 +47,7 @@ def main(folder: Path) -> None:
         report = library.add(folder / "films")
         say(f"indexed {len(report.done)} of {len(films)}; {report.other} other files were left alone")
         answers = [library.search(query, k=3) for query in QUERIES]
+        answers.append(library.search(SEEN, k=3, evidence=["seen"]))
         for answer in answers:
             tell(answer)
         grounded = library.ground(*GROUNDED)
@@ -174,7 +178,7 @@ def confidence(moment: Moment) -> str:
 
 
 def matches(moment: Moment) -> str:
-    lines = (f"<li><i>{match.kind}</i> {html.escape(match.text)}</li>" for match in moment.matched if match.text)
+    lines = (f"<li><i>{match.kind}</i> {html.escape(match.text)}</li>" for match in moment.matched)
     return f"<ul>{''.join(lines)}</ul>"
 
 

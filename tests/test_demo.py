@@ -55,6 +55,7 @@ def test_it_finds_what_is_there_and_says_what_is_not(demo: tuple[Path, str]) -> 
         "당근",
         "비용이 얼마나 드나요",
         "speed limit",
+        "a bowl of soup on a table",
     ):
         assert f"search {query!r}: found" in told
     assert "search 'a helicopter lands on a glacier': not in here" in told

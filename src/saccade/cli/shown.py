@@ -63,7 +63,7 @@ def _console(stream: Any) -> Console:
 
 def search_text(result: SearchResult) -> Iterable[RenderableType]:
     if result.unknown_words:
-        yield _styled(f"not understood: {', '.join(result.unknown_words)}", "yellow")
+        yield _styled(f"unknown words: {', '.join(result.unknown_words)}", "yellow")
     if not result.present:
         yield _styled("It is not in here. The closest were:" if result.hits else "It is not in here.", "bold")
     for rank, hit in enumerate(result.hits, 1):
@@ -90,8 +90,7 @@ def _moment_text(rank: int, moment: Moment | Hit, query: str, name: str) -> Iter
     line.append(f"confidence {moment.confidence:.3f}", style)
     yield line
     for kind, text in dict.fromkeys((match.kind, " ".join(match.text.split())) for match in moment.matched):
-        if text:
-            yield _matched_text(kind, text, query)
+        yield _matched_text(kind, text, query) if text else _styled(f"     {kind}", "dim")
 
 
 def _matched_text(kind: str, text: str, query: str) -> Text:
