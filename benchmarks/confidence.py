@@ -257,12 +257,12 @@ def every_answer(figures: dict[tuple[str, str], Figures], encoder: str) -> str:
 # ── and drawn ──
 
 WIDTH, HEIGHT, SIDE, TOP, LEFT, GAP = 960, 375, 250, 70, 62, 470
-HIGHEST = 0.4
+HIGHEST = 0.5
 COLOURS = {"en": "#1f6fb4", "ko": "#c4511c"}
 BAND_QUERIES = 60
 """The grey band is for so many: the absent queries of one language."""
 
-TICKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
+TICKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def picture(figures: dict[tuple[str, str], Figures]) -> str:
