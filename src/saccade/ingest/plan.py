@@ -48,7 +48,7 @@ WATCH_SPEED = 50.0
 """× real time of the decode with shots and proxy on two cores at WATCHED_PIXELS, much the same in every mode where
 shots are many; measured by benchmarks/ingest.py."""
 WATCHED_PIXELS = 640 * 360
-ENCODED_PER_SECOND = {"saccade-builtin": 150.0, "": 25.0}
+ENCODED_PER_SECOND = {"saccade-builtin": 100.0, "": 25.0}
 """Frames a second on two cores, by the beginning of the encoder's name: the built-in's, and a ViT-B/32's in fp32."""
 SPEECH_SPEED = 19.0
 SUBTITLE_SPEED = 3000.0
