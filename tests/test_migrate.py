@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -76,8 +78,9 @@ def test_another_encoder_sees_it_all_from_the_proxies(place: Path) -> None:
         assert library.catalog.get_meta("encoder_place") == SECOND
         lines = [line for report in library.info() for line in report.coverage if line.sense == "seen"]
         assert {(line.tool, line.state, line.made_from) for line in lines} == {(SECOND, "done", "proxy")}
-        null_encoders = {key for key in ("first@1", SECOND) if library.catalog.null(f"en:seen:{key}")}
-        assert "first@1" not in null_encoders
+    with contextlib.closing(sqlite3.connect(place / "library.db")) as database:
+        nulls = [key for (key,) in database.execute("SELECT key FROM nulls")]
+    assert nulls and all(key.endswith(f":{SECOND}") for key in nulls)
 
 
 def test_old_vectors_may_be_kept_and_gone_back_to(place: Path, loaded: dict[str, Eyes]) -> None:
@@ -198,6 +201,44 @@ def test_a_film_indexed_half_does_not_stand_in_the_way(place: Path, tmp_path: Pa
         assert {line.tool: line.state for line in library.info(video)[0].coverage if line.sense == "seen"} == {
             SECOND: "done"
         }
+
+
+def test_who_indexes_with_the_old_one_meanwhile_is_not_hurt(
+    place: Path, tmp_path: Path, loaded: dict[str, Eyes]
+) -> None:
+    """Half of a film is in when the old vectors are dropped; it is whole in the end, for both encoders."""
+    path = film(tmp_path / "half.mp4", [BLUE, RED, GREY], 3.0)
+
+    def go_over_in_the_middle() -> None:
+        loaded["first@1"].before = None
+        assert migrate(place, SECOND).switched
+
+    with saccade.open(place) as library:
+        loaded["first@1"] = Eyes("first@1")
+        loaded["first@1"].before = lambda: loaded["first@1"].frames >= 30 and go_over_in_the_middle()
+        report = library.add(path, senses=["seen"], every=0.1, mode="exact")
+        assert len(report.done) == 1
+    with saccade.open(place) as library:
+        library.add(path, senses=["seen"], every=0.1, mode="exact")
+        seconds = library.features("half.mp4").seconds
+        assert library.encoder().name == SECOND and seconds[0] == 0 and np.diff(seconds).max() < 1 < 8 < seconds[-1]
+
+
+def test_another_file_in_the_place_of_a_lost_source_is_not_taken_for_it(place: Path, tmp_path: Path) -> None:
+    with Catalog.open(place) as catalog:
+        lost = catalog.find_video("short.mp4")
+        proxy = catalog.proxy(lost.id)
+    assert proxy is not None
+    proxy.unlink()
+    other = film(Path(lost.path), [RED], 2.0)
+    try:
+        done = migrate(place, SECOND)
+    finally:
+        other.unlink()
+    outcomes = {Path(file.path).name: (file.outcome, file.note) for file in done.files}
+    assert outcomes["short.mp4"][0] == "partial" and "changed" in outcomes["short.mp4"][1]
+    with Catalog.open(place) as catalog:
+        assert len(catalog.features(lost.id, "first@1").vectors) == 4 and len(catalog.vector_table(SECOND)) == 12
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -176,11 +176,18 @@ class Writer:
         """Search by this frame encoder from now on; ``place`` is where it is loaded from.
 
         drop_others: forget what other encoders saw, but for finished passes over videos that this one could not see.
+        Whoever is still at work with another one loses the claim, and finds out at the next commit.
         """
         self._db.execute(
             "INSERT OR REPLACE INTO meta VALUES ('default_encoder', ?), ('encoder_place', ?)", (name, storable(place))
         )
         if drop_others:
+            self._db.execute(
+                "DELETE FROM claims WHERE sense = 'seen' AND content_hash IN (SELECT content_hash FROM videos"
+                " JOIN passes ON passes.video = videos.key"
+                " WHERE passes.sense = 'seen' AND tool NOT IN ('', ?) AND state = 'running')",
+                (name,),
+            )
             self._db.execute(
                 "DELETE FROM passes WHERE sense = 'seen' AND tool NOT IN ('', ?) AND (state = 'running' OR EXISTS"
                 " (SELECT 1 FROM passes AS own WHERE own.video = passes.video AND own.sense = 'seen' AND own.tool = ?"

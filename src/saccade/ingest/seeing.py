@@ -26,7 +26,7 @@ from saccade.video.watch import Part, watch
 PART_SECONDS = 120.0
 """How many seconds of a film are committed at once, and may be lost when it is killed."""
 
-NO_ENCODER = "no frame encoder was named: shots and proxy only"
+NO_ENCODER = "no frame encoder was at hand: shots and proxy only"
 SOUND_ONLY = "sound only"
 
 
@@ -234,6 +234,8 @@ def embed(tools: Tools, source: Source, claim: Claim, ledger: Sequence[PassRow],
         worker=tools.worker,
     )
     try:
+        if not from_proxy and os.path.exists(source.path):
+            source.check_unchanged()
         with contextlib.closing(stream):  # type: ignore[type-var]
             for item in stream:
                 if isinstance(item, Frames):
