@@ -182,6 +182,21 @@ def test_a_library_keeps_the_encoder_it_was_made_with(box: Path, library: saccad
         other.add(clips, senses=["seen"])
 
 
+def test_an_encoder_that_moved_is_found_again_once_it_is_named(tiny_builtin: Path, clips: Path, tmp_path: Path) -> None:
+    before, after = tmp_path / "before" / "eyes", tmp_path / "after" / "eyes"
+    shutil.copytree(tiny_builtin, before)
+    with saccade.open(tmp_path / "library", encoder=str(before)) as library:
+        library.add(clips / "clip04.mp4", senses=["seen"])
+    before.parent.rename(after.parent)
+    with saccade.open(tmp_path / "library") as library:
+        assert "said and written only" in library.search("anything").warnings[0]
+    with saccade.open(tmp_path / "library", encoder=str(after)) as library:
+        library.add(clips / "clip04.mp4", senses=["seen"])
+    with saccade.open(tmp_path / "library") as library:
+        assert library.catalog.get_meta("encoder_place") == str(after)
+        assert not any("said and written only" in warning for warning in library.search("anything").warnings)
+
+
 def test_a_library_without_eyes_gets_them_from_its_proxies(box: Path, clips: Path, tmp_path: Path) -> None:
     source = tmp_path / "clip.mp4"
     shutil.copy(clips / "clip03.mp4", source)

@@ -303,7 +303,8 @@ class Library:
             if self._named_encoder is not None:
                 raise
             return None, [f"the frames of what is new wait to be encoded: {error}"]
-        if remember and self.catalog.get_meta("default_encoder") != encoder.name:
+        remembered = self.catalog.get_meta("default_encoder"), self.catalog.get_meta("encoder_place")
+        if remember and remembered != (encoder.name, self._place()):
             with self.catalog.commit() as writer:
                 writer.choose_encoder(encoder.name, self._place())
         return encoder, []
