@@ -122,6 +122,12 @@ def test_its_name_changes_with_a_byte(eyes: BuiltinEncoder, copied: Path, need) 
     assert BuiltinEncoder(copied).name != f"{name}@{revision}"
 
 
+def test_sums_that_cannot_be_read_are_named(copied: Path) -> None:
+    (copied / "SHA256SUMS").write_text("nothing\n")
+    with pytest.raises(WeightsError, match="SHA256SUMS holds lines"):
+        BuiltinEncoder(copied)
+
+
 @pytest.mark.parametrize(
     "damage, sentence",
     [

@@ -178,7 +178,10 @@ def _sums(folder: Path) -> dict[str, str]:
     """File name -> sha256, as ``sha256sum`` writes them; empty where nothing is written down."""
     path = folder / SUMS
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    return {name.lstrip("*"): digest for digest, name in (line.split() for line in lines if line.strip())}
+    found = [line.split() for line in lines if line.strip()]
+    if any(len(line) != 2 for line in found):
+        raise WeightsError(f"{path} holds lines that are not a sha256 and a file name; install saccade again")
+    return {name.lstrip("*"): digest for digest, name in found}
 
 
 def _read_arrays(path: Path) -> tuple[dict[str, Vectors], dict[str, Any]]:
