@@ -135,6 +135,11 @@ def test_an_encoder_that_is_none_is_called_broken(tmp_path: Path) -> None:
     assert check.state == "broken" and "vision_model" in check.detail
 
 
+def test_an_encoder_in_the_built_ins_layout_has_no_int8_files_to_compare(tiny_builtin: Path) -> None:
+    checks = doctor(encoder=str(tiny_builtin))
+    assert found(checks, "frame encoder").state == "ok" and not any(check.name == "int8" for check in checks)
+
+
 def test_int8_files_are_compared_with_full_precision(tmp_path: Path, need: Any) -> None:
     need("torch"), need("transformers")
     import tiny_models

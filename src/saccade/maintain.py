@@ -403,7 +403,7 @@ def _disk(catalog: Catalog) -> Check:
 
 def _encoder(name: str, folder: Path | None) -> Iterator[Check]:
     from saccade.encode import load_encoder
-    from saccade.encode.onnx import compare_int8
+    from saccade.encode.onnx import OnnxEncoder, compare_int8
 
     try:
         encoder = load_encoder(name)
@@ -411,6 +411,8 @@ def _encoder(name: str, folder: Path | None) -> Iterator[Check]:
         yield Check("frame encoder", "broken", str(error))
         return
     yield Check("frame encoder", "ok", f"{encoder.name}, {encoder.dim} numbers a frame")
+    if not isinstance(encoder, OnnxEncoder):
+        return  # the built-in's layout knows no int8 files
     frames, origin = _frames(folder)
     try:
         found = compare_int8(name, frames)
