@@ -87,6 +87,22 @@ def test_a_second_run_does_nothing_again(trained: tuple[Path, Path], photographs
     assert before and {path: path.stat().st_mtime_ns for path in trained[0].rglob("*.np?")} == before
 
 
+@pytest.mark.parametrize("stage, before", [("teacher-0", ()), ("start", ("teacher-0", "taught-0.npz"))])
+def test_no_stage_stands_on_an_unfinished_one(
+    trained: tuple[Path, Path], photographs: Path, tmp_path: Path, capsys, stage: str, before: tuple[str, ...]
+) -> None:
+    from saccade.recipes.builtin import UNFINISHED, main
+
+    for path in trained[0].iterdir():
+        if path.name in before or path.name.startswith(("packed", "looked")):
+            (tmp_path / path.name).symlink_to(path)
+    arguments = [str(photographs), str(photographs / "names.txt"), str(tmp_path), "--setting", "smoke"]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--time-limit", "0.001"])
+    assert ended.value.code == UNFINISHED and f"{stage}: stopped after 1 of 4 steps" in capsys.readouterr().out
+    assert not (tmp_path / "student").exists()
+
+
 def test_frozen_stages_stay_as_they_were(trained: tuple[Path, Path], need) -> None:
     torch = need("torch")
     from saccade.encode.efficientnet_lite import from_imagenet

@@ -10,9 +10,9 @@
    classifiers see them, and pairs of English and Korean sentences (recipes/sentences.tsv).
 5. export: recipes/builtin_export.py, which the package carries.
 
-Every stage resumes where it was stopped; exit 3 says that the student is not finished yet. On Linux, let the allocator
-keep what it has (MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184): on two cores a step takes a
-third less. What was tried is in docs/log.md; the runs worth a GPU are in queue.md.
+Every stage resumes where it was stopped; exit 3 says that time was up before the last one ended. On Linux, let the
+allocator keep what it has (MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184): on two cores a step
+takes a third less. What was tried is in docs/log.md; the runs worth a GPU are in queue.md.
 
 Contrastive learning after CLIP (arXiv 2103.00020), a locked text trunk after LiT (2111.07991), distillation of
 likenesses after TinyCLIP (2309.12314) and MobileCLIP (2311.17049).
@@ -46,13 +46,16 @@ from saccade.encode.efficientnet_lite import (
 )
 from saccade.evaluate.retrieval import ranks
 from saccade.recipes.photographs import Photographs, pack
-from saccade.train import StepReport, TrainConfig, TrainReport, train
+from saccade.train import StepReport, TrainConfig, train
 from saccade.weights import replacing
 
 Floats = npt.NDArray[np.float32]
 
 SAME_TEXT = 0.9
 """Texts whose sentence vectors are nearer than this say the same: neither is the other photograph's negative."""
+
+UNFINISHED = 3
+"""Exit code where the time limit ended a stage before its last step."""
 
 LOOKED_AT = {"lite0": 224, "lite2": 224}
 """Towers that the teachers stand on, and the side of the squares they look at."""
@@ -381,8 +384,11 @@ class Work:
 
     def fit(
         self, name: str, model: Meeting, batches: Batches, config: TrainConfig, weights: Weights, workers: int = 1
-    ) -> TrainReport:
-        """Trains one model in a folder of its own; the model comes back with its averaged weights."""
+    ) -> None:
+        """Trains one model in a folder of its own; the model comes back with its averaged weights.
+
+        Where the time limit comes first, the process ends: no stage stands on another's unfinished weights.
+        """
 
         def tell(report: StepReport) -> None:
             if report.step % 50 == 0:
@@ -403,10 +409,12 @@ class Work:
             workers=workers,
             on_step=tell,
         )
+        if not report.finished:
+            self.tell(f"{name}: stopped after {report.steps} of {config.steps} steps; run again to go on")
+            raise SystemExit(UNFINISHED)
         if report.ema is not None:
             model.load_state_dict(report.ema)
         model.to("cpu").eval()
-        return report
 
     def taught(self) -> list[Taught]:
         """The teachers, trained on the frozen towers' features side by side, and what they make of everything."""
@@ -427,9 +435,7 @@ class Work:
             batches = Batches(
                 self.packed, 512, lambda rows, rng: looks[rows], number, 256, names=self.names, pairs=self.pairs
             )
-            report = self.fit(f"teacher-{number}", model, batches, config, Weights())
-            if not report.finished:
-                raise SystemExit("the time is over before the teachers are ready; run again to go on")
+            self.fit(f"teacher-{number}", model, batches, config, Weights())
             self.tell(f"teacher {number}: {measure(self.packed, model, lambda rows: looks[rows])}")
             with replacing(path) as scratch, scratch.open("wb") as file:
                 np.savez(
@@ -441,7 +447,7 @@ class Work:
         with np.load(path) as kept:
             return Taught(kept["images"], kept["texts"], float(kept["scale"]))
 
-    def student(self) -> tuple[Meeting, TrainReport]:
+    def student(self) -> Meeting:
         """The model that ships: its heads fitted to the frozen tower first, then all of it together."""
         setting = self.setting
         taught = self.taught()
@@ -459,8 +465,8 @@ class Work:
         batches = Batches(
             self.packed, setting.batch, self._augmented, 1, setting.more_texts, self.names, self.pairs, taught
         )
-        report = self.fit("student", model, batches, config, Weights(), workers=2)
-        return model, report
+        self.fit("student", model, batches, config, Weights(), workers=2)
+        return model
 
     def _augmented(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         return np.stack([augmented(self.packed.picture(index), self.setting.side, rng) for index in rows])
@@ -564,7 +570,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", type=Path, help="the names of ImageNet's thousand classes, a line each, in order")
     parser.add_argument("work", type=Path, help="a folder for everything between; a stopped run goes on there")
     parser.add_argument("--setting", choices=SETTINGS, default="cpu-2h")
-    parser.add_argument("--time-limit", type=float, help="seconds that the student may train in this run")
+    parser.add_argument("--time-limit", type=float, help="seconds that each model may train in this run")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="for torch; all cores by default")
     parser.add_argument("--steps", type=int, help="in place of the setting's")
@@ -582,10 +588,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = name_prompts(options.names)
     pack(options.photographs, options.work / "packed", [*names, *pairs])
     work = Work(options.work, setting, names, options.device, options.time_limit, lambda line: print(line, flush=True))
-    model, report = work.student()
-    if not report.finished:
-        print(f"stopped after {report.steps} of {setting.steps} steps; run again to go on", flush=True)
-        return 3
+    model = work.student()
     for side in sorted({setting.side, *setting.measured_at}):
         figures = measure(work.packed, model, partial(squares, work.packed, side))
         print(f"student at {side} pixels: {figures}", flush=True)
