@@ -10,7 +10,7 @@ import pytest
 from fabricated import Made, library_of
 from saccade.encode import sentence_encoder
 from saccade.index.board import CONTEXT_SECONDS, Board
-from saccade.index.query import background_queries, picture_query
+from saccade.index.query import Query, background_queries, picture_query
 from saccade.moments import Judge, curve, find
 
 KITCHEN = Made(
@@ -204,6 +204,18 @@ def test_the_context_of_a_frame_is_what_lies_near_it_in_its_shot(scenes) -> None
         near &= np.abs(items.starts - items.starts[row]) <= CONTEXT_SECONDS
         expected = (alone[row] + alone[near].mean(axis=0)) / 2
         np.testing.assert_allclose(judge.board.frame_scores(queries, in_context=True)[row], expected, atol=1e-6)
+
+
+def test_a_large_library_is_scored_in_smaller_groups(scenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, directions = scenes
+    queries = [Query("en", seen=vector.astype(np.float32)) for vector in unit(*directions)]
+    whole, groups = judge._best_frames(queries), []
+    scores = judge.board.frame_scores
+    monkeypatch.setattr(
+        judge.board, "frame_scores", lambda found, **how: groups.append(found.shape[1]) or scores(found, **how)
+    )
+    monkeypatch.setattr("saccade.moments.SCORES_AT_ONCE", 5 * len(judge.board.items["seen"]))
+    assert judge._best_frames(queries) == pytest.approx(whole, abs=1e-6) and groups == [5, 5, 5, 5, 4]
 
 
 def test_nothing_indexed_is_nothing_found(tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ SPEAKS_FROM = 0.1
 MOST_MATCHES = 3
 BACKGROUND_FRAMES = 200
 
+SCORES_AT_ONCE = 1 << 22
+"""Frames times queries that are scored together: a few hundred megabytes at most, however large the library."""
+
 
 class Judge:
     """Scores queries on one board and says how surprising the answers are.
@@ -117,7 +120,8 @@ class Judge:
     def _best_frames(self, queries: Sequence[Query]) -> list[float]:
         """The best score of each query among the frames, many queries at a time."""
         asked = [query.seen for query in queries if query.seen is not None]
-        groups = (asked[first : first + 32] for first in range(0, len(asked), 32))
+        many = min(32, max(1, SCORES_AT_ONCE // len(self.board.items["seen"])))
+        groups = (asked[first : first + many] for first in range(0, len(asked), many))
         scores = (self.board.frame_scores(np.stack(group, axis=1), in_context=True) for group in groups)
         return [float(best) for found in scores for best in found.max(axis=0)]
 
