@@ -111,6 +111,12 @@ def test_patch_tokens_say_where(eyes: BuiltinEncoder) -> None:
     assert moved.argmax() == 1 * 4 + 3 and (moved > 1e-6).sum() == 1
 
 
+def test_threads_are_as_many_as_the_cores_it_may_use(tiny_builtin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
+    assert BuiltinEncoder(tiny_builtin)._pool._max_workers == 3
+    assert BuiltinEncoder(tiny_builtin, threads=2)._pool._max_workers == 2
+
+
 def test_its_name_changes_with_a_byte(eyes: BuiltinEncoder, copied: Path, need) -> None:
     name, revision = BuiltinEncoder(copied).name.split("@")
     assert (name, revision) == ("copied", eyes.name.split("@")[1]) and len(revision) == 8

@@ -62,7 +62,7 @@ class BuiltinEncoder:
         self.folder = folder
         self.batch = batch
         self.name = f"{'saccade-builtin' if folder == FOLDER else folder.name}@{_revision(folder)}"
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or _cores()
         self._providers = providers
         self._arrays, self._config = _read_arrays(folder / TEXT)
         self.dim = self._arrays["w2"].shape[1]
@@ -147,6 +147,11 @@ class BuiltinEncoder:
         hidden = _ACTIVATIONS[self._config["activation"]](features @ arrays["w1"] + arrays["b1"])
         found = hidden @ arrays["w2"] + arrays["b2"]
         return found + features @ arrays["skip"] if "skip" in arrays else found
+
+
+def _cores() -> int:
+    """How many this process may run on, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gelu(x: Vectors) -> Vectors:
