@@ -17,6 +17,7 @@ import migrate_films
 import saccade
 from films import BLUE, GREEN, GREY, RED, film
 from migrate_films import Eyes
+from saccade.cli.shown import NOTHING, migration_code, migration_text
 from saccade.index.catalog import Catalog
 from saccade.ingest import seeing
 from saccade.maintain import migrate, plan_migration
@@ -161,6 +162,18 @@ def test_what_cannot_be_seen_anew_keeps_what_was_seen_before(place: Path) -> Non
     with Catalog.open(place) as catalog:
         assert len(catalog.features(lost, "first@1").vectors) == 4
         assert catalog.default_encoder() == SECOND and len(catalog.vector_table(SECOND)) == 12
+
+
+def test_an_encoder_that_can_see_nothing_is_not_gone_over_to(place: Path) -> None:
+    """Proxies lost, sources not there: what was seen before stays what is searched."""
+    for proxy in (place / "proxies").iterdir():
+        proxy.unlink()
+    done = migrate(place, SECOND)
+    assert not done.switched and [file.outcome for file in done.files] == ["partial", "partial"]
+    assert migration_code(done) == NOTHING and "search goes on with first@1" in list(migration_text(done))[-1]
+    with saccade.open(place) as library:
+        result = library.search("grey", evidence=["seen"])
+        assert (result.encoder, result.warnings) == ("first@1", ()) and result.hits
 
 
 def test_a_film_that_another_process_holds_keeps_the_library_where_it_is(place: Path) -> None:

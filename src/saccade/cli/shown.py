@@ -295,6 +295,9 @@ def migration_text(migration: Migration) -> Iterable[RenderableType]:
     if migration.switched:
         yield f"{len(migration.files)} videos seen anew; search went over from {before} to {migration.after}"
         return
+    if migration.files and not migration.videos:
+        yield f"{migration.after} could see none of the videos; search goes on with {before}"
+        return
     yield f"{migration.videos} videos to see anew with {migration.after}; until then search uses {before}"
     if migration.videos:
         sources = f", {migration.without_proxy} of them from their source" * bool(migration.without_proxy)

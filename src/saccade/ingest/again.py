@@ -77,10 +77,11 @@ def reembed(
 def go_over(catalog: Catalog, encoder: str, place: str, *, keep_old: bool = False) -> bool:
     """Search by this encoder from now on, and drop the vectors of the others unless they are to be kept.
 
-    False, and nothing changed, while a video still waits for it.
+    False, and nothing changed, while a video still waits for it, or if it could see none of what others have seen.
     """
     with catalog.commit() as writer:
-        if _waiting(catalog, encoder):
+        seen_by = catalog.encoders()
+        if _waiting(catalog, encoder) or (seen_by and encoder not in seen_by):
             return False
         writer.choose_encoder(encoder, place, drop_others=not keep_old)
     return True
