@@ -113,8 +113,8 @@ def migrate(
     """Let another frame encoder (``builtin``, a folder or a hub id) see everything in a library, from the proxies.
 
     Search goes on with the former encoder until all is done, then goes over at once, and the former's vectors are
-    dropped unless ``keep_old``; a new one that could see nothing at all is not gone over to. May be killed at any moment; the same call goes on from the last finished part.
-    Nothing is downloaded without ``download``. Raises WeightsError where the encoder cannot be loaded.
+    dropped unless ``keep_old``; to one that could see nothing at all it does not go over. May be killed at any moment;
+    the same call goes on from the last finished part. Nothing is downloaded without ``download``. Raises WeightsError where the encoder cannot be loaded.
     """
     from saccade.encode import place_of
     from saccade.ingest import go_over, reembed
