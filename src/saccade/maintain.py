@@ -114,7 +114,8 @@ def migrate(
 
     Search goes on with the former encoder until all is done, then goes over at once, and the former's vectors are
     dropped unless ``keep_old``; to one that could see nothing at all it does not go over. May be killed at any moment;
-    the same call goes on from the last finished part. Nothing is downloaded without ``download``. Raises WeightsError where the encoder cannot be loaded.
+    the same call goes on from the last finished part. Nothing is downloaded without ``download``. Raises WeightsError
+    where the encoder cannot be loaded.
     """
     from saccade.encode import place_of
     from saccade.ingest import go_over, reembed
