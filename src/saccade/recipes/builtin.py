@@ -127,13 +127,16 @@ class Meeting(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(25.0)))
 
     def see(self, images: Tensor) -> Tensor:
+        """What the image side takes, B of them, to float32 (B, D), each row of length 1."""
         return functional.normalize(self.image_side(images).float(), dim=-1)
 
     def read(self, features: Tensor) -> Tensor:
+        """Text features (L, F) to float32 (L, D), each row of length 1."""
         return functional.normalize(self.text_side(features).float(), dim=-1)
 
     @property
     def scale(self) -> Tensor:
+        """What likenesses are multiplied with before a softmax, at most 100."""
         return self.log_scale.exp().clamp(max=100.0)
 
 
@@ -296,6 +299,7 @@ class Taught:
     scale: float
 
     def likeness(self, images: npt.NDArray[np.int64], texts: Sequence[int]) -> Floats:
+        """Scaled likeness (B, L) of photographs and texts, by their indices."""
         return np.asarray(self.scale * self.images[images].astype(np.float32) @ self.texts[texts].astype(np.float32).T)
 
 
@@ -342,6 +346,7 @@ class Work:
 
     @cached_property
     def packed(self) -> Photographs:
+        """What ``pack`` wrote into the folder."""
         return Photographs(self.folder / "packed")
 
     def looked(self, tower: str) -> Floats:
