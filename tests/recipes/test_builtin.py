@@ -128,7 +128,24 @@ def test_batches_depend_on_their_step_alone(trained: tuple[Path, Path]) -> None:
     assert first["images"].equal(again["images"]) and first["texts"].equal(again["texts"])
     assert not first["images"].equal(other["images"])
     assert first["images"].shape == (8, 32, 32, 3) and first["texts"].shape[0] == 12
-    assert not any(packed.rows[index].test for index in packed.split(test=False))
+
+
+def test_nothing_held_out_is_trained_on(trained: tuple[Path, Path]) -> None:
+    from saccade.recipes.builtin import Batches
+    from saccade.recipes.photographs import Photographs
+
+    packed = Photographs(trained[0] / "packed")
+    drawn: list[int] = []
+
+    def images(rows, rng):
+        drawn.extend(rows)
+        return np.zeros((len(rows), 2), np.float32)
+
+    batches = Batches(packed, 8, images, seed=0)
+    for step in range(40):
+        batches(step)
+    held_out = {index for index, row in enumerate(packed.rows) if row.test}
+    assert held_out and set(drawn) == set(range(len(packed))) - held_out
 
 
 def test_contrastive_equals_a_slow_loop(need) -> None:
