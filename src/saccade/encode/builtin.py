@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +61,7 @@ class BuiltinEncoder:
         self.folder = folder
         self.batch = batch
         self.name = f"{'saccade-builtin' if folder == FOLDER else folder.name}@{_revision(folder)}"
-        self._threads = threads or _cores()
+        self._threads = threads
         self._providers = providers
         self._arrays, self._config = _read_arrays(folder / TEXT)
         self.dim = self._arrays["w2"].shape[1]
@@ -124,7 +123,9 @@ class BuiltinEncoder:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads, thread_name_prefix="saccade-frames")
+        from saccade.encode.prepare import cores
+
+        return ThreadPoolExecutor(self._threads or cores(), thread_name_prefix="saccade-frames")
 
     @cached_property
     def _tower(self) -> Tower:
@@ -147,11 +148,6 @@ class BuiltinEncoder:
         hidden = _ACTIVATIONS[self._config["activation"]](features @ arrays["w1"] + arrays["b1"])
         found = hidden @ arrays["w2"] + arrays["b2"]
         return found + features @ arrays["skip"] if "skip" in arrays else found
-
-
-def _cores() -> int:
-    """How many this process may run on, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gelu(x: Vectors) -> Vectors:

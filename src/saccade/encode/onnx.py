@@ -9,7 +9,6 @@ alone, indexing for the other.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saccade.encode.prepare import FramePreparation, TextPreparation, check_frames, read_json
+from saccade.encode.prepare import FramePreparation, TextPreparation, check_frames, cores, read_json
 from saccade.errors import InputError, WeightsError
 from saccade.weights import find_model, identity
 
@@ -96,7 +95,7 @@ class OnnxEncoder:
         self.files = files
         self.name = files.name
         self.batch = batch
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or cores()
         self._providers = tuple(providers)
         self._config = read_json(files.folder / "config.json")
         self._prepare_frame = FramePreparation.read(files.processor, str(self._config.get("model_type", "")))

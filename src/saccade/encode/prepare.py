@@ -7,6 +7,7 @@ Frames are prepared as transformers' PIL image processors do it, to the bit; sen
 from __future__ import annotations
 
 import json
+import os
 import re
 import string
 from collections.abc import Sequence
@@ -192,6 +193,11 @@ class TextPreparation:
         if not self._is_siglip_1:
             return text
         return re.sub(r"\s+", " ", text.lower().translate(_NO_PUNCTUATION)).strip()
+
+
+def cores() -> int:
+    """How many this process may run on, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_frames(images: npt.NDArray[np.uint8]) -> None:

@@ -1,7 +1,7 @@
 """Scores to p-values: how surprising is a hit, measured against queries that are about something else.
 
 Every channel of evidence (words spoken, meaning of what is written, what is seen, …) has its own scale. What
-makes them comparable is their null: for each of some hundred background queries, the best score it reaches
+makes them comparable is their null: for each of some hundreds of background queries, the best score it reaches
 anywhere in the library. A hit's p is the share of background queries whose best hit scores as high; surprises,
 −log p, add over channels; the sum has a null of its own, from the same background queries, and confidence is
 1 − p there. So no labels are needed, and the scale is right for any encoder and any library.
