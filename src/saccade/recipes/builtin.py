@@ -82,7 +82,7 @@ class Setting:
 
 
 SETTINGS = {
-    "cpu-2h": Setting(side=160, batch=128, steps=2000, frozen_blocks=7, precision="fp32"),
+    "cpu-2h": Setting(side=160, batch=128, steps=1500, frozen_blocks=7, precision="fp32"),
     "gpu-20m": Setting(side=224, batch=512, steps=6000, frozen_blocks=0, precision="bf16", teachers=4),
     "smoke": Setting(
         side=64, batch=8, steps=4, frozen_blocks=7, precision="fp32", teachers=1, teacher_steps=4, measured_at=()
