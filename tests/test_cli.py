@@ -328,6 +328,11 @@ def test_nothing_is_downloaded_unasked(
     assert code == 1 and "does not answer" in err
 
 
+def test_a_download_of_nothing_named_is_wrong_usage(saccade: Any, tmp_path: Path) -> None:
+    code, _, err = saccade("index", str(tmp_path), "--library", str(tmp_path / "library"), "--download")
+    assert code == 2 and "--encoder" in err and not (tmp_path / "library").exists()
+
+
 def test_an_index_in_which_nothing_worked_is_code_one(saccade: Any, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"nothing")
     code, out, _ = saccade("index", str(tmp_path), "--library", str(tmp_path / "library"))

@@ -87,7 +87,7 @@ def test_a_second_run_does_nothing_again(trained: tuple[Path, Path], photographs
     assert before and {path: path.stat().st_mtime_ns for path in trained[0].rglob("*.np?")} == before
 
 
-@pytest.mark.parametrize("stage, before", [("teacher-0", ()), ("start", ("teacher-0", "taught-0.npz"))])
+@pytest.mark.parametrize("stage, before", [("teacher-0-4", ()), ("start", ("teacher-0-4", "taught-0-4.npz"))])
 def test_no_stage_stands_on_an_unfinished_one(
     trained: tuple[Path, Path], photographs: Path, tmp_path: Path, capsys, stage: str, before: tuple[str, ...]
 ) -> None:
@@ -173,6 +173,14 @@ def test_distillation_is_least_where_student_and_teacher_agree(need) -> None:
     distillation(likeness, taught).backward()
     assert float(likeness.grad.abs().max()) < 1e-6
     assert float(distillation(taught + 1, taught)) == pytest.approx(float(distillation(taught, taught)), abs=1e-5)
+
+
+def test_a_folder_packed_with_other_texts_is_refused(trained: tuple[Path, Path], photographs: Path) -> None:
+    from saccade.errors import InputError
+    from saccade.recipes.photographs import pack
+
+    with pytest.raises(InputError, match="a text that came later"):
+        pack(photographs, trained[0] / "packed", ["a photo of thing 3", "a text that came later"])
 
 
 def test_a_folder_without_sets_is_refused(tmp_path: Path) -> None:

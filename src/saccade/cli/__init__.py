@@ -133,9 +133,11 @@ def index(
             plan = lib.plan(*paths, **wish)
             print_answer(as_json, lambda: shown.plan_json(plan), lambda: shown.plan_text(plan))
         return 0
-    if download and encoder:
+    if download:
         from saccade.encode import load_encoder
 
+        if encoder is None:
+            raise InputError("--download fetches the encoder that --encoder names: name one")
         load_encoder(encoder, download=True)
     with saccade.open(library, encoder=encoder) as lib:
         shown.announce(lib.plan(*paths, **wish))

@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -427,7 +428,8 @@ class Work:
         return [self._teacher(number, looks) for number in range(self.setting.teachers)]
 
     def _teacher(self, number: int, looks: Floats) -> Taught:
-        path = self.folder / f"taught-{number}.npz"
+        name = f"{number}-{self.setting.teacher_steps}"
+        path = self.folder / f"taught-{name}.npz"
         if not path.exists():
             setting = self.setting
             torch.manual_seed(number)
@@ -440,7 +442,7 @@ class Work:
             batches = Batches(
                 self.packed, 512, lambda rows, rng: looks[rows], number, 256, names=self.names, pairs=self.pairs
             )
-            self.fit(f"teacher-{number}", model, batches, config, Weights())
+            self.fit(f"teacher-{name}", model, batches, config, Weights())
             self.tell(f"teacher {number}: {measure(self.packed, model, lambda rows: looks[rows])}")
             with replacing(path) as scratch, scratch.open("wb") as file:
                 np.savez(
@@ -511,43 +513,38 @@ def _embed(side: Callable[[Tensor], Tensor], rows: npt.NDArray[Any]) -> npt.NDAr
 def measure(
     packed: Photographs, model: Meeting, images_of: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 ) -> dict[str, float]:
-    """Held-out photographs: Flickr8k caption to image, and the labels with ten of them or more from a prompt."""
+    """Figures on the photographs that were held out, as benchmarks/seen.py has them.
+
+    R@k of Flickr8k's captions among its photographs; top 1 and 5 of the photographs without captions among the labels
+    that ten of them or more bear, each asked as "a photo of" it.
+    """
     held = packed.split(test=True)
-    seen = dict(
-        zip(
-            held.tolist(),
-            np.concatenate(
-                [model.see(torch.from_numpy(images_of(held[at : at + 64]))).numpy() for at in range(0, len(held), 64)]
-            ),
-            strict=True,
-        )
-    )
+    parts = (model.see(torch.from_numpy(images_of(held[at : at + 64]))).numpy() for at in range(0, len(held), 64))
+    seen = dict(zip(held.tolist(), np.concatenate(list(parts)), strict=True))
+
+    def read(texts: Sequence[str]) -> Floats:
+        vectors: Floats = model.read(torch.from_numpy(packed.features_of(texts))).numpy()
+        return vectors
+
     flickr = [index for index in held if packed.rows[index].set == "flickr8k"]
     captions = [(text, number) for number, index in enumerate(flickr) for text in packed.rows[index].captions]
-    read = model.read(torch.from_numpy(packed.features_of([text for text, _ in captions]))).numpy()
-    found = ranks(read @ np.stack([seen[index] for index in flickr]).T, [number for _, number in captions])
-    figures = {f"R@{k}": float(np.mean(found <= k)) for k in (1, 5, 10)}
-    others = [index for index in held if packed.rows[index].set != "flickr8k"]
-    counts: dict[str, int] = {}
-    for index in others:
-        for label in packed.rows[index].labels:
-            counts[label] = counts.get(label, 0) + 1
-    labels = sorted(label for label, count in counts.items() if count >= 10)
-    asked = [index for index in others if set(packed.rows[index].labels) & set(labels)]
-    prompts = model.read(torch.from_numpy(packed.features_of([f"a photo of {label}" for label in labels]))).numpy()
-    best = np.argsort(-np.stack([seen[index] for index in asked]) @ prompts.T, axis=1)
-    hits = np.array(
-        [
-            [labels[place] in packed.rows[index].labels for place in row[:5]]
-            for index, row in zip(asked, best, strict=True)
-        ]
+    likeness = read([text for text, _ in captions]) @ np.stack([seen[index] for index in flickr]).T
+    found = ranks(likeness, [number for _, number in captions])
+    labels, asked = _frequent_labels(packed, held)
+    prompted = np.stack([seen[index] for index in asked]) @ read([f"a photo of {label}" for label in labels]).T
+    named = ranks(
+        prompted, [[labels.index(own) for own in packed.rows[index].labels if own in labels] for index in asked]
     )
-    return {
-        key: round(value, 4)
-        for key, value in (
-            figures | {"labels@1": float(hits[:, 0].mean()), "labels@5": float(hits.any(1).mean())}
-        ).items()
-    }
+    shares = {f"R@{k}": found <= k for k in (1, 5, 10)} | {f"labels@{k}": named <= k for k in (1, 5)}
+    return {name: round(float(np.mean(share)), 4) for name, share in shares.items()}
+
+
+def _frequent_labels(packed: Photographs, held: npt.NDArray[np.int64]) -> tuple[list[str], list[int]]:
+    """The labels that ten held-out photographs without captions bear, and all such photographs that bear one."""
+    bare = [int(index) for index in held if not packed.rows[index].captions]
+    counts = Counter(label for index in bare for label in packed.rows[index].labels)
+    labels = sorted(label for label, count in counts.items() if count >= 10)
+    return labels, [index for index in bare if set(packed.rows[index].labels) & set(labels)]
 
 
 def squares(packed: Photographs, side: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

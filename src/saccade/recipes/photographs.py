@@ -91,9 +91,15 @@ class Photographs:
 def pack(source: Path, folder: Path, extra_texts: Sequence[str] = ()) -> None:
     """Packs every set below ``source`` into ``folder``; a folder already packed is left as it is.
 
-    Raises InputError where there is no set.
+    Raises InputError where there is no set, or where ``folder`` was packed without some of ``extra_texts``.
     """
     if (folder / "photographs.json").exists():
+        lacking = set(extra_texts) - set(Photographs(folder).texts)
+        if lacking:
+            raise InputError(
+                f"{folder} was packed with other names or sentences ({len(lacking)} texts are not in it, such as "
+                f"'{min(lacking)}'): take another work folder, or remove this one"
+            )
         return
     lists = sorted(source.glob("*/labels.jsonl"))
     if not lists:
