@@ -150,7 +150,7 @@ def test_nothing_held_out_is_trained_on(trained: tuple[Path, Path]) -> None:
 
 def test_contrastive_equals_a_slow_loop(need) -> None:
     torch = need("torch")
-    from saccade.recipes.builtin import contrastive
+    from saccade.recipes.builtin_model import contrastive
 
     likeness = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     same = torch.zeros(4, 6, dtype=torch.bool)
@@ -166,7 +166,7 @@ def test_contrastive_equals_a_slow_loop(need) -> None:
 
 def test_distillation_is_least_where_student_and_teacher_agree(need) -> None:
     torch = need("torch")
-    from saccade.recipes.builtin import distillation
+    from saccade.recipes.builtin_model import distillation
 
     taught = 3 * torch.randn(5, 7, generator=torch.Generator().manual_seed(1))
     likeness = taught.clone().requires_grad_()

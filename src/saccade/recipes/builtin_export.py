@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -22,12 +22,10 @@ from torch.nn import functional
 
 from saccade.encode.builtin import SUMS, TEXT, TOWER, BuiltinEncoder
 from saccade.errors import WeightsError
+from saccade.recipes.builtin_model import Eye, Meeting, TextHead
 from saccade.recipes.photographs import Photographs
 from saccade.recipes.vocabulary import known_words
 from saccade.weights import replacing, sha256_of
-
-if TYPE_CHECKING:
-    from saccade.recipes.builtin import Eye, Meeting, TextHead
 
 LEAST_COSINE = 0.999
 """What the files make of a photograph or text must be this near to what the model makes of it."""
@@ -54,7 +52,7 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
-    eye, text = cast("Eye", model.image_side), cast("TextHead", model.text_side)
+    eye, text = cast(Eye, model.image_side), cast(TextHead, model.text_side)
     _write_tower(_Exported(eye), side, folder / TOWER)
     _write_text(eye, text, packed, pairs, folder / TEXT)
     (folder / SUMS).write_text("".join(f"{sha256_of(folder / name)}  {name}\n" for name in (TOWER, TEXT)))
