@@ -1,12 +1,12 @@
 """Thirty queries of our own on real clips, the five moments each finds, on one sheet to look at.
 
-    SACCADE_TEST_DATA=... python benchmarks/contact_sheet.py SHEET.jpg [--library DIR] [--encoder NAME] [--blank]
+    SACCADE_TEST_DATA=... python benchmarks/contact_sheet.py SHEET.jpg [--library DIR] [--encoder NAME]
                                                              [--note SEEN.md]
 
 A row is a query; its moments follow, best first, each with its middle frame, its file, the time of that frame and
-the confidence that it is there at all. --library keeps the library, or searches the one that is there. --blank
-leaves the frames out, for a sheet that may be kept where the footage may not. Prints the same as a Markdown table,
-with a column for what a person says to it; --note writes it, and what it shows, into a file.
+the confidence that it is there at all. --library keeps the library, or searches the one that is there. Prints the same
+as a Markdown table, with a column for what a person says to it; --note writes it, and what it shows, into a file. The
+table may be kept; the sheet may not, where the footage may not.
 """
 
 from __future__ import annotations
@@ -84,7 +84,6 @@ def main() -> None:
     parser.add_argument("sheet", type=Path)
     parser.add_argument("--library", type=Path, help="where the library is, or is to be made")
     parser.add_argument("--encoder", help="for a library that is made: the built-in by default")
-    parser.add_argument("--blank", action="store_true")
     parser.add_argument("--note", type=Path, metavar="SEEN.md")
     options = parser.parse_args()
     data = os.environ.get("SACCADE_TEST_DATA")
@@ -96,11 +95,11 @@ def main() -> None:
     ):
         library.add(*real_clips(Path(data, "clips")), senses=["seen"])
         results = [library.search(query.text, k=MOMENTS, evidence=["seen"]) for query in QUERIES]
-    frames = {} if options.blank else middle_frames([hit for result in results for hit in result.hits])
+    frames = middle_frames([hit for result in results for hit in result.hits])
     save(draw(results, frames), options.sheet)
     print(table(results))
     if options.note:
-        options.note.write_text(note(results, options.sheet, options.blank), "utf-8")
+        options.note.write_text(note(results), "utf-8")
 
 
 def real_clips(folder: Path) -> list[Path]:
@@ -185,18 +184,15 @@ def save(sheet: Image.Image, path: Path) -> None:
     path.write_bytes(held.getvalue())
 
 
-def note(results: Sequence[SearchResult], sheet: Path, blank: bool) -> str:
-    """The page beside the sheet; what a person says to each row is written into it by hand."""
+def note(results: Sequence[SearchResult]) -> str:
+    """The page to the sheet; what a person says to each row is written into it by hand."""
     right = sum(result.present == query.there for query, result in zip(QUERIES, results, strict=True))
-    frames = (
-        "without the frames, which are not ours to keep here" if blank else "each with its middle frame, 128 px wide"
-    )
     return f"""# Thirty queries, looked at
 
 {datetime.now(UTC):%Y-%m-%d}, saccade {saccade.__version__}, {results[0].encoder}. By `benchmarks/contact_sheet.py`: a
 library of all real clips of the test material (`$SACCADE_TEST_DATA/clips`; its SOURCES.md names each clip's
 repository, commit and licence), searched by what is seen alone with queries that nobody trained or chose anything on.
-The five best moments of each stand in [{sheet.name}]({sheet.name}), {frames}.
+The footage is not ours to keep here, frames of it neither; with it at hand the same command draws the sheet.
 
 After each moment: the time of its middle frame, and the confidence that it is there at all; from {PRESENT} on a query
 is called present. {right} of {len(QUERIES)} queries are called rightly, present or not. The last column says whether a
