@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper, save_model
 SIDE, CHANNELS, DIM = 32, 12, 16
 
 
-def tiny_builtin(folder: Path, features: int, *, seed: int = 0, activation: str = "gelu", skip: bool = True) -> Path:
+def tiny_builtin(folder: Path, features: int, *, seed: int = 0) -> Path:
     """Writes the model; ``features`` is how long the text features are."""
     rng = np.random.default_rng(seed)
     arrays = {
@@ -26,11 +26,9 @@ def tiny_builtin(folder: Path, features: int, *, seed: int = 0, activation: str 
         "image_w": rng.normal(size=(CHANNELS, DIM)),
         "image_b": rng.normal(size=DIM),
     }
-    if skip:
-        arrays["skip"] = rng.normal(size=(features, DIM)) / features**0.5
     stored = {name: array.astype(np.float16) for name, array in arrays.items()}
     folder.mkdir(parents=True)
-    np.savez(folder / "text.npz", config=json.dumps({"activation": activation}), **stored)
+    np.savez(folder / "text.npz", config=json.dumps({"activation": "gelu"}), **stored)
     kernel = (rng.normal(size=(CHANNELS, 3, 8, 8)) / 8).astype(np.float16)
     save_model(_tower(kernel, stored["image_w"], stored["image_b"]), folder / "tower.onnx")
     (folder / "NOTICE.md").write_text("Weights of chance.\n")

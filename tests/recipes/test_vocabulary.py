@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +82,10 @@ def test_too_few_captions_teach_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
-def taught() -> KnownWords:
-    if "SACCADE_TEST_DATA" not in os.environ:
-        pytest.skip("SACCADE_TEST_DATA is not set: no photographs' captions")
+def taught(test_data: Path) -> KnownWords:
     rows = [
         json.loads(line)
-        for file in sorted((Path(os.environ["SACCADE_TEST_DATA"]) / "train").glob("*/labels.jsonl"))
+        for file in sorted((test_data / "train").glob("*/labels.jsonl"))
         for line in file.read_text("utf-8").splitlines()
     ]
     rows = [row for row in rows if row["split"] == "train"]

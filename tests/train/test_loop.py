@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor, nn  # noqa: E402
-
-from saccade.errors import InputError, TrainingError  # noqa: E402
-from saccade.train import CHECKPOINT, StepReport, TrainConfig, TrainReport, saved_weights, train  # noqa: E402
-from saccade.train.pace import Stop  # noqa: E402
+from saccade.errors import InputError, TrainingError
+from saccade.train import CHECKPOINT, StepReport, TrainConfig, TrainReport, saved_weights, train
+from saccade.train.pace import Stop
 
 CONFIG = TrainConfig(steps=12, learning_rate=0.02, warmup_steps=3, ema_decay=0.9)
 

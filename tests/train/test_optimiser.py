@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from saccade.errors import InputError  # noqa: E402
-from saccade.train.average import Average, wearing  # noqa: E402
-from saccade.train.optimiser import adamw, learning_rate_share  # noqa: E402
+from saccade.errors import InputError
+from saccade.train.average import Average, wearing
+from saccade.train.optimiser import adamw, learning_rate_share
 
 
 class Many(nn.Module):

@@ -63,7 +63,7 @@ class BuiltinEncoder:
         self.name = f"{'saccade-builtin' if folder == FOLDER else folder.name}@{_revision(folder)}"
         self._threads = threads
         self._providers = providers
-        self._arrays, self._config = _read_arrays(folder / TEXT)
+        self._arrays = _read_arrays(folder / TEXT)
         self.dim = self._arrays["w2"].shape[1]
 
     def encode_frames(self, images: npt.NDArray[np.uint8]) -> Vectors:
@@ -143,23 +143,14 @@ class BuiltinEncoder:
         return shape[1]
 
     def _text_head(self, features: Vectors) -> Vectors:
-        """float32 (L, F) to (L, D): one hidden layer, and a straight way past it."""
+        """float32 (L, F) to (L, D): one hidden layer."""
         arrays = self._arrays
-        hidden = _ACTIVATIONS[self._config["activation"]](features @ arrays["w1"] + arrays["b1"])
-        found = hidden @ arrays["w2"] + arrays["b2"]
-        return found + features @ arrays["skip"] if "skip" in arrays else found
+        return np.asarray(_gelu(features @ arrays["w1"] + arrays["b1"]) @ arrays["w2"] + arrays["b2"], np.float32)
 
 
 def _gelu(x: Vectors) -> Vectors:
     """The tanh form, as torch has it: arXiv 1606.08415."""
     return np.asarray(0.5 * x * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3))), np.float32)
-
-
-def _relu(x: Vectors) -> Vectors:
-    return np.maximum(x, 0)
-
-
-_ACTIVATIONS = {"gelu": _gelu, "relu": _relu}
 
 
 def _revision(folder: Path) -> str:
@@ -185,17 +176,16 @@ def _sums(folder: Path) -> dict[str, str]:
     return {name.lstrip("*"): digest for digest, name in found}
 
 
-def _read_arrays(path: Path) -> tuple[dict[str, Vectors], dict[str, Any]]:
-    """The floating-point arrays of a text.npz, widened; every other as it lies; and its config."""
+def _read_arrays(path: Path) -> dict[str, Vectors]:
+    """The floating-point arrays of a text.npz, widened; every other as it lies."""
     try:
         with np.load(path, allow_pickle=False) as file:
             stored = {name: file[name] for name in file.files}
         config: dict[str, Any] = json.loads(str(stored.pop("config")))
-        missing = {"w1", "b1", "w2", "b2"} - set(stored)
+        missing = {"w1", "b1", "w2", "b2", "image_w", "image_b"} - set(stored)
     except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
         raise WeightsError(f"{path} cannot be read: {error}; install saccade again") from error
-    if missing or config.get("activation") not in _ACTIVATIONS:
+    if missing or config.get("activation") != "gelu":
         lacking = ", ".join(sorted(missing)) or "a known activation"
         raise WeightsError(f"{path} lacks {lacking}: it was made for another saccade")
-    widened = {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in stored.items()}
-    return widened, config
+    return {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in stored.items()}
